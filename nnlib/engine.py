@@ -63,6 +63,7 @@ class Settings:
     rule: str = "he_fan_out"
     patience: int = PATIENCE
     threshold: float = THRESHOLD
+    look_every: int = LOOK_EVERY
 
 
 @dataclass
@@ -294,7 +295,7 @@ def train_replicas(
             inputs_T, labels = batch[:, :, : features + 1], batch[:, :, features + 1 :].mT
             step = steps[batch.shape[1]]
             ZL = step.forward(inputs_T.mT)
-            look = run.step % LOOK_EVERY == 0 or run.step == last_step
+            look = run.step % settings.look_every == 0 or run.step == last_step
             if look:
                 costs = [compute_cost_from_logits(ZL, labels, parameters, L2), sum_squared_weights(parameters)]
             step.backward(inputs_T, labels)

@@ -82,6 +82,7 @@ def l_layer_model(
     seed: int = 0,
     patience: int = PATIENCE,
     threshold: float = THRESHOLD,
+    look_every: int = LOOK_EVERY,
     record: Callable[[Record], object] | None = None,
 ) -> tuple[Parameters, list[float]]:
     """Train one network by mini-batch gradient descent.
@@ -96,9 +97,10 @@ def l_layer_model(
     batch_size : examples a step
     use_batchnorm, batchnorm_rule : as in `l_model_forward` and `l_model_backward`
     L2 : λ; divided by the batch size in the gradient, by the size of the set in each cost
-    validation : (X, Y) whose cost is looked at every 100 steps for the stopping rule; without it all epochs are run
+    validation : (X, Y) whose cost is looked at for the stopping rule; without it all epochs are run
     rule, seed : for the first weights and the order of the examples, one generator for both
     patience, threshold : of the `StoppingRule`
+    look_every : steps from one look at the costs to the next
     record : called with a plain record at every look: step, epoch, train_cost (of the step's mini-batch, before its
         update), validation_cost (after it; None without a validation set), sum_squared_weights, status
         ("running", "finished", "stopped" or "diverged")
@@ -106,7 +108,7 @@ def l_layer_model(
     Returns
     -------
     parameters : the last ones
-    costs : the training cost of every 100th step; a cost that is not finite ends the run
+    costs : the training cost at every look, one per 100 steps; a cost that is not finite ends the run
 
     Raises
     ------
@@ -127,10 +129,10 @@ def l_layer_model(
             AL, caches = l_model_forward(X[:, batch], parameters, use_batchnorm)
             grads = l_model_backward(AL, Y[:, batch], caches, L2, batchnorm_rule=batchnorm_rule)
             parameters = update_parameters(parameters, grads, learning_rate)
-            if step % LOOK_EVERY and step != last_step:
+            if step % look_every and step != last_step:
                 continue
             cost = compute_cost_from_logits(caches[-1][1], Y[:, batch], before, L2)
-            if step % LOOK_EVERY == 0:
+            if step % look_every == 0:
                 costs.append(cost.item())
             status, validation_cost = "finished" if step == last_step else "running", None
             if validation is not None:

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load_file, save
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def load_tensors(path: str | Path) -> dict[str, torch.Tensor]:
         If the file is damaged, with its name and what to do.
     """
     try:
-        return load(Path(path).read_bytes())
+        return load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged ({error}); delete it and run `dvc repro` again") from error
 

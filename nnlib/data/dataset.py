@@ -1,0 +1,115 @@
+"""From images to arrays: normalize, flatten, one-hot, split. Arrays are features × examples, as in the study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Generator, Tensor
+
+CLASSES = 10
+POOLS = ("train", "all")
+
+Dataset = dict[str, Tensor]
+
+
+def normalize(images: Tensor) -> Tensor:
+    """Grey levels 0 to 255 as float32 from 0 to 1: X / 255."""
+    return images.to(torch.float32) / 255
+
+
+def flatten(images: Tensor) -> Tensor:
+    """(m, height, width) → (height · width, m), each image a column, row by row."""
+    return images.flatten(1).T.contiguous()
+
+
+def one_hot(labels: Tensor, classes: int = CLASSES) -> Tensor:
+    """(m,) integers → (classes, m) float32, a single 1 in each column.
+
+    Raises
+    ------
+    ValueError
+        If a label is not one of 0 to classes − 1.
+    """
+    outside = labels[(labels < 0) | (labels >= classes)]
+    if len(outside):
+        raise ValueError(f"labels: expected 0 to {classes - 1}, got {int(outside[0])}")
+    return torch.nn.functional.one_hot(labels.to(torch.int64), classes).T.to(torch.float32).contiguous()
+
+
+def split(examples: int, test: float, validation: float, seed: int) -> dict[str, Tensor]:
+    """A random split, as the study made it: first the test set, then the validation set from what is left.
+
+    Parameters
+    ----------
+    examples : how many there are
+    test, validation : fractions, of all examples and of those that the test set leaves
+
+    Returns
+    -------
+    Indices "train", "validation", "test": no example in two of them, every example in one.
+
+    Raises
+    ------
+    ValueError
+        If a fraction is not between 0 and 1, or a set would be empty.
+    """
+    for name, fraction in (("test", test), ("validation", validation)):
+        if not 0 < fraction < 1:
+            raise ValueError(f"{name}: expected a fraction between 0 and 1, got {fraction}")
+    order = torch.randperm(examples, generator=Generator().manual_seed(seed))
+    tests = round(examples * test)
+    validations = round((examples - tests) * validation)
+    parts = order.split([examples - tests - validations, validations, tests])
+    names = ("train", "validation", "test")
+    for name, part in zip(names, parts, strict=True):
+        if not len(part):
+            raise ValueError(f"{name}: the split leaves it no example out of {examples}")
+    return dict(zip(names, parts, strict=True))
+
+
+def preprocess(
+    train: tuple[Tensor, Tensor],
+    official: tuple[Tensor, Tensor],
+    *,
+    pool: str = "train",
+    examples: int = 0,
+    test: float = 0.2,
+    validation: float = 0.2,
+    seed: int = 0,
+) -> Dataset:
+    """The study's three sets, and MNIST's official test set beside them.
+
+    Parameters
+    ----------
+    train, official : (images, labels) of MNIST's 60,000 training and 10,000 test images; uint8
+    pool : "train" splits the training images, as the study did; "all" splits both sets together, and then there is no
+        official set left that training has not seen
+    examples : take only so many of the pool, and at most as many of the official set; 0 takes all
+    test, validation, seed : of the `split`
+
+    Returns
+    -------
+    X_train (784, m), Y_train (10, m), and the same for validation, test and, with pool "train", official; float32.
+    """
+    if pool not in POOLS:
+        raise ValueError(f"pool: expected one of {', '.join(map(repr, POOLS))}, got {pool!r}")
+    images, labels = train
+    if pool == "all":
+        images, labels = torch.cat([images, official[0]]), torch.cat([labels, official[1]])
+    if not 0 <= examples <= len(images):
+        raise ValueError(f"examples: expected 0 (all) to {len(images)}, got {examples}")
+    limit = examples or len(images)
+    sets = {name: (images[part], labels[part]) for name, part in split(limit, test, validation, seed).items()}
+    if pool == "train":
+        sets["official"] = (official[0][:limit], official[1][:limit])
+    return {
+        name: array
+        for key, (pixels, digits) in sets.items()
+        for name, array in ((f"X_{key}", flatten(normalize(pixels))), (f"Y_{key}", one_hot(digits)))
+    }
+
+
+def sets(dataset: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """The arrays of `preprocess` as (X, Y) for each set, by name."""
+    return {name[2:]: (dataset[name], dataset[f"Y_{name[2:]}"]) for name in dataset if name.startswith("X_")}

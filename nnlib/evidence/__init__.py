@@ -1,0 +1,1 @@
+"""From many runs to a verdict: statistics, measures of a run, claims."""

@@ -1,0 +1,100 @@
+"""What many seeds say: intervals instead of points, pairs by replica, exact tests, correction for many looks.
+
+After R. Agarwal et al., *Deep Reinforcement Learning at the Edge of the Statistical Precipice* (2021), and X. Bouthillier
+et al., *Accounting for Variance in Machine Learning Benchmarks* (2021). The methods are SciPy's.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+Values = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence interval; NaN where there are too few values to say."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def mean_interval(values: Sequence[float] | Values, confidence: float, resamples: int, seed: int) -> Interval:
+    """The mean with its BCa bootstrap interval (B. Efron, 1987), seeded.
+
+    NaNs, runs that diverged, are left out. One value alone, or none, has no interval. Where all values are the same,
+    so is the interval.
+    """
+    values = np.asarray(values, dtype=float)
+    values = values[~np.isnan(values)]
+    if len(values) < 2:
+        return Interval(float(values[0]) if len(values) else np.nan, np.nan, np.nan)
+    mean = float(values.mean())
+    if np.ptp(values) == 0:
+        return Interval(mean, mean, mean)
+    result = stats.bootstrap(
+        (values,),
+        np.mean,
+        confidence_level=confidence,
+        n_resamples=resamples,
+        method="BCa",
+        rng=np.random.default_rng(seed),
+    )
+    return Interval(mean, float(result.confidence_interval.low), float(result.confidence_interval.high))
+
+
+def share_interval(successes: int, trials: int, confidence: float) -> Interval:
+    """A share with its Wilson interval; for the probability of improvement and the rate of collapse."""
+    if not trials:
+        return Interval(np.nan, np.nan, np.nan)
+    interval = stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
+    return Interval(successes / trials, float(interval.low), float(interval.high))
+
+
+def sign_flip_p(differences: Sequence[float] | Values, alternative: str) -> float:
+    """The p-value of paired differences by sign flips: how often chance signs give a mean as large ("greater") or as
+    small ("less").
+
+    Exact up to 13 pairs, so that with n pairs it cannot be below 2⁻ⁿ: two replicas never prove anything. Beyond, by
+    9,999 seeded flips.
+    """
+    values = np.asarray(differences, dtype=float)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return 1.0
+    if len(values) == 1:
+        return 0.5
+    result = stats.permutation_test(
+        (values,),
+        lambda sample, axis: sample.mean(axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=9999,
+        alternative=alternative,
+        rng=np.random.default_rng(0),
+    )
+    return float(result.pvalue)
+
+
+def holm(p_values: Sequence[float]) -> Values:
+    """p-values corrected for how many there are, by S. Holm's step-down method (1979)."""
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p)
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    corrected = np.empty_like(p)
+    corrected[order] = np.minimum(stepped, 1)
+    return corrected
+
+
+def percentile(value: float, values: Sequence[float] | Values) -> float:
+    """Where a value falls among others: the percentage below it, half of those equal to it."""
+    values = np.asarray(values, dtype=float)
+    values = values[~np.isnan(values)]
+    return float(stats.percentileofscore(values, value, kind="mean")) if len(values) else np.nan

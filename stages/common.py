@@ -1,0 +1,57 @@
+"""What every stage shares: how it starts, how it fails, and where the files are."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stages import parameters
+
+RAW = Path("data/raw")
+DATASET = Path("data/processed/mnist.safetensors")
+MODELS = Path("data/models")
+WEIGHT_DIFFERENCES = Path("data/weight-diff.safetensors")
+PUBLISHED = Path("data/published/study.yaml")
+REPORTS = Path("reports")
+RUNS = REPORTS / "runs"
+TIMES = REPORTS / "times"
+FIGURES = REPORTS / "figures"
+
+
+def run(main: Callable[..., Any]) -> None:
+    """Run a stage's `main(params, *arguments)` as a program.
+
+    Bad parameters, bad files and a full disk end it with one line on standard error and exit status 1, an interrupt
+    with one line and 130. Anything else is a defect and keeps its traceback.
+    """
+    name = Path(sys.argv[0]).stem
+    try:
+        try:
+            params = parameters.load()
+        except ValueError as error:
+            raise ValueError(f"params.yaml: {error}") from None
+        torch.set_num_threads(getattr(params, "threads", torch.get_num_threads()))
+        torch.set_grad_enabled(False)
+        main(params, *sys.argv[1:])
+    except (ValueError, OSError, MemoryError) as error:
+        sys.exit(f"{name}: {error}")
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; nothing is lost, `dvc repro` goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+def choose_device(name: str) -> torch.device:
+    """cpu, cuda, or for auto the one that is there.
+
+    Raises
+    ------
+    ValueError
+        If cuda is asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("params.yaml: device: expected cuda to be available, torch finds none; use auto or cpu")
+    return torch.device("cuda" if name == "auto" and torch.cuda.is_available() else name.replace("auto", "cpu"))

@@ -1,0 +1,145 @@
+"""params.yaml, checked at the door of every stage against one schema."""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal
+
+import dvc.api
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from nnlib import INITIALIZATIONS
+from nnlib.data.dataset import POOLS
+
+
+def _not_a_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number is expected, not true or false")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1)]
+Seed = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0, lt=2**63)]
+Rate = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, allow_inf_nan=False)]
+Strength = Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, lt=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Preprocess(Section):
+    pool: Literal[POOLS]  # type: ignore[valid-type]
+    examples: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0, le=70_000)]
+    test: Fraction
+    validation: Fraction
+    seed: Seed
+
+
+class Network(Section):
+    layers_dims: Annotated[list[Count], Field(min_length=2)]
+    initialization: Literal[tuple(INITIALIZATIONS)]  # type: ignore[valid-type]
+
+
+class Stopping(Section):
+    look_every: Count
+    patience: Count
+    threshold: Strength
+
+
+class Grid(Section):
+    batch_size: Annotated[list[Count], Field(min_length=1)]
+    epochs: Annotated[list[Count], Field(min_length=1)]
+    l2: Annotated[list[Strength], Field(min_length=1)]
+
+
+class Timing(Section):
+    rounds: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=2)]
+    steps: Count
+
+
+class Evidence(Section):
+    confidence: Fraction
+    resamples: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=100)]
+    seed: Seed
+    collapsed_below: Fraction
+
+
+class Parameters(Section):
+    seed: Seed
+    replicas: Count
+    device: Literal["auto", "cpu", "cuda"]
+    threads: Count
+    l2: Strength
+    learning_rate: Rate
+    epochs: Count
+    batch_size: Count
+    network: Network
+    stopping: Stopping
+    preprocess: Preprocess
+    grid: Grid
+    timing: Timing
+    evidence: Evidence
+
+
+def check(raw: Any) -> Parameters:
+    """The parameters in a mapping as read from YAML.
+
+    Raises
+    ------
+    ValueError
+        With a line for each key that is unknown, missing or out of range: its name, what was expected, what came.
+    """
+    try:
+        return Parameters.model_validate(raw)
+    except ValidationError as error:
+        raise ValueError("; ".join(_line(problem) for problem in error.errors())) from None
+
+
+def _line(problem: Any) -> str:
+    key = ".".join(map(str, problem["loc"])) or "the file"
+    if problem["type"] == "missing":
+        return f"{key}: expected a value, it is missing"
+    if problem["type"] == "extra_forbidden":
+        *parents, name = problem["loc"]
+        section: Any = Parameters
+        for parent in parents:
+            section = section.model_fields[parent].annotation
+        close = get_close_matches(str(name), section.model_fields, n=1)
+        return f"{key}: no such parameter" + (f"; did you mean {close[0]!r}?" if close else "")
+    expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return f"{key}: expected {expected[0].lower()}{expected[1:]}, got {problem['input']!r}"
+
+
+def load(path: str | Path = "params.yaml") -> Any:
+    """The checked parameters of the file, by attribute: those that the running stage declares in dvc.yaml.
+
+    DVC names the running stage in DVC_STAGE; a parameter that the stage does not declare is then not there, so that no
+    stage can depend on one unnoticed. Outside DVC all are there.
+    """
+    try:
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"not YAML: {' '.join(str(error).split())}") from None
+    parameters = check(raw).model_dump()
+    if stage := os.environ.get("DVC_STAGE"):
+        parameters = _only(parameters, dvc.api.params_show(stages=stage))
+    return _by_attribute(parameters)
+
+
+def _only(values: dict[str, Any], declared: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _only(values[name], declared[name]) if isinstance(values[name], dict) else values[name]
+        for name in declared
+    }
+
+
+def _by_attribute(value: Any) -> Any:
+    if isinstance(value, dict):
+        return SimpleNamespace(**{name: _by_attribute(one) for name, one in value.items()})
+    return value
