@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -61,6 +62,7 @@ def contents(digits, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     yield files
     assert not list((tmp_path / "temporary").iterdir())
+    assert socket.getdefaulttimeout() is None
 
 
 @pytest.fixture
@@ -117,7 +119,8 @@ def test_user_folder(contents, tmp_path, place, suffix):
         ("", lambda file: b"", "0 bytes"),
         (".gz", lambda file: file[:-12], "end-of-stream"),
         (".gz", lambda file: b"no gzip", "Not a gzipped file"),
-        (".gz", lambda file: file[:20] + bytes(20) + file[40:], "came"),
+        (".gz", lambda file: file[:-8] + bytes(8), "CRC check failed"),
+        (".gz", lambda file: file[:3] + bytes(7) + b"\7" * 40, "invalid block type"),
     ],
 )
 def test_user_folder_spoilt(contents, tmp_path, no_wheel, suffix, spoil, came):
@@ -173,7 +176,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(answer.body) + answer.more))
         self.end_headers()
         if answer.stall:
-            self.server.over.wait(20)
+            self.server.over.wait(2)
         self.wfile.write(answer.body)
 
     def log_message(self, *args):

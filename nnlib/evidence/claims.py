@@ -1,0 +1,223 @@
+"""From claims to verdicts: each claim is a rule over measured numbers, decided by intervals over replicas.
+
+A claim is one or more comparisons, all of which must hold. A comparison is a quantity, one number for each replica, and
+the region in which the claim says that its mean lies; replicas are paired, since replica k starts from the same weights
+and the same order in every configuration. It holds when the interval lies inside the region and the exact sign-flip test,
+corrected for the number of claims, agrees; it fails when the interval lies outside, likewise. Anything else is undecided.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from nnlib.evidence.statistics import Interval, Values, holm, mean_interval, share_interval, sign_flip_p
+
+# Measured: run → measure → one value for each replica.
+Measured = Mapping[str, Mapping[str, Sequence[float] | Values]]
+
+SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A quantity and the region where the claim places its mean.
+
+    Attributes
+    ----------
+    of : "run/measure", the number itself
+    minus, over : a second "run/measure" to subtract or to divide by; at most one of them
+    low, high : the region, without its ends; infinite where the claim sets no bound
+    """
+
+    of: str
+    minus: str | None = None
+    over: str | None = None
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __post_init__(self) -> None:
+        if self.minus and self.over:
+            raise ValueError(f"comparison of {self.of}: expected minus or over, got both")
+        if not self.low < self.high or (math.isinf(self.low) and math.isinf(self.high)):
+            raise ValueError(f"comparison of {self.of}: expected low < high, one of them finite, got {self.low}, {self.high}")
+
+    def quantity(self, measured: Measured) -> Values:
+        """The values replica by replica; NaN where a replica diverged on either side.
+
+        Raises
+        ------
+        ValueError
+            If a run or a measure is not there.
+        """
+        values = _values(measured, self.of)
+        if self.minus:
+            return values - _values(measured, self.minus)
+        if self.over:
+            return values / _values(measured, self.over)
+        return values
+
+    def contains(self, value: float) -> bool:
+        return self.low < value < self.high
+
+    def p_inside(self, values: Values) -> float:
+        """How likely such values are if the true mean lies on or outside a bound."""
+        return max(sign_flip_p(side * (values - bound), "greater") for side, bound in self._bounds())
+
+    def p_outside(self, values: Values) -> float:
+        """How likely such values are if the true mean lies inside every bound; corrected for their number."""
+        bounds = list(self._bounds())
+        return min(1.0, len(bounds) * min(sign_flip_p(side * (values - bound), "less") for side, bound in bounds))
+
+    def _bounds(self) -> list[tuple[int, float]]:
+        return [(side, bound) for side, bound in ((1, self.low), (-1, self.high)) if math.isfinite(bound)]
+
+
+@dataclass(frozen=True)
+class Claim:
+    id: str
+    says: str
+    comparisons: tuple[Comparison, ...]
+    figure: str
+    note: str = ""
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Claim:
+        """A claim from its YAML record.
+
+        Raises
+        ------
+        ValueError
+            If the record has an unknown key or lacks one, with the claim's id.
+        """
+        try:
+            comparisons = tuple(Comparison(**one) for one in record["comparisons"])
+            return cls(**{**record, "comparisons": comparisons})
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"claim {record.get('id', '?')}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one comparison measured: the mean with its interval, in how many replicas it held, and what the study has."""
+
+    comparison: Comparison
+    interval: Interval
+    improved: Interval
+    published: float | None
+    verdict: str = UNDECIDED
+
+
+@dataclass(frozen=True)
+class Verdict:
+    claim: Claim
+    verdict: str
+    effects: tuple[Effect, ...] = field(default=())
+    p: float = 1.0
+    by_own_table: str = UNDECIDED
+
+    @property
+    def decisive(self) -> Effect:
+        """The effect that the verdict hangs on: the first that fails, else the first undecided, else the closest."""
+        for verdict in (CONTRADICTED, UNDECIDED):
+            for effect in self.effects:
+                if effect.verdict == verdict:
+                    return effect
+        return min(self.effects, key=_distance)
+
+
+def decide(
+    claims: Sequence[Claim],
+    measured: Measured,
+    published: Mapping[str, Mapping[str, float]],
+    *,
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> list[Verdict]:
+    """The verdict on every claim.
+
+    A claim is supported when every one of its comparisons is inside its region, contradicted when one is outside. The
+    p-value of "supported" is the largest of its comparisons' (all must hold, so no correction is due); that of
+    "contradicted" the smallest times their number (one is enough). The smaller of the two, doubled for the two ways to
+    look, is corrected over all claims by Holm's method and must be at most 1 − confidence.
+    """
+    quantities = [[comparison.quantity(measured) for comparison in claim.comparisons] for claim in claims]
+    inside = [
+        max(one.p_inside(values) for one, values in zip(claim.comparisons, group, strict=True))
+        for claim, group in zip(claims, quantities, strict=True)
+    ]
+    outside = [
+        min(1.0, len(group) * min(one.p_outside(values) for one, values in zip(claim.comparisons, group, strict=True)))
+        for claim, group in zip(claims, quantities, strict=True)
+    ]
+    corrected = holm([min(1.0, 2 * min(pair)) for pair in zip(inside, outside, strict=True)])
+    alpha = 1 - confidence
+    verdicts = []
+    for claim, group, p, p_in, p_out in zip(claims, quantities, corrected, inside, outside, strict=True):
+        effects = tuple(
+            _effect(comparison, values, published, confidence, resamples, seed)
+            for comparison, values in zip(claim.comparisons, group, strict=True)
+        )
+        verdict = UNDECIDED
+        if p <= alpha and p_in < p_out and all(effect.verdict == SUPPORTED for effect in effects):
+            verdict = SUPPORTED
+        elif p <= alpha and p_out <= p_in and any(effect.verdict == CONTRADICTED for effect in effects):
+            verdict = CONTRADICTED
+        verdicts.append(Verdict(claim, verdict, effects, float(p), _own_table(effects)))
+    return verdicts
+
+
+def _effect(
+    comparison: Comparison,
+    values: Values,
+    published: Mapping[str, Mapping[str, float]],
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> Effect:
+    interval = mean_interval(values, confidence, resamples, seed)
+    there = values[~np.isnan(values)]
+    held = share_interval(int(((there > comparison.low) & (there < comparison.high)).sum()), len(there), confidence)
+    verdict = UNDECIDED
+    if comparison.low < interval.low and interval.high < comparison.high:
+        verdict = SUPPORTED
+    elif interval.high <= comparison.low or interval.low >= comparison.high:
+        verdict = CONTRADICTED
+    return Effect(comparison, interval, held, _published(comparison, published), verdict)
+
+
+def _published(comparison: Comparison, published: Mapping[str, Mapping[str, float]]) -> float | None:
+    try:
+        one = {run: {name: [value] for name, value in measures.items()} for run, measures in published.items()}
+        return float(comparison.quantity(one)[0])
+    except ValueError:
+        return None
+
+
+def _own_table(effects: Sequence[Effect]) -> str:
+    """What the study's own numbers say of the claim, by the same regions."""
+    known = [effect.comparison.contains(effect.published) for effect in effects if effect.published is not None]
+    if not all(known):
+        return CONTRADICTED
+    return SUPPORTED if len(known) == len(effects) else UNDECIDED
+
+
+def _distance(effect: Effect) -> float:
+    """How far the interval is from the nearest bound, in widths of the interval."""
+    interval, comparison = effect.interval, effect.comparison
+    width = max(interval.high - interval.low, 1e-12)
+    return min(interval.low - comparison.low, comparison.high - interval.high) / width
+
+
+def _values(measured: Measured, name: str) -> Values:
+    run, _, measure = name.partition("/")
+    if run not in measured:
+        raise ValueError(f"{name}: there is no run {run!r}")
+    if measure not in measured[run]:
+        raise ValueError(f"{name}: run {run!r} has no measure {measure!r}")
+    return np.asarray(measured[run][measure], dtype=float)
