@@ -151,7 +151,8 @@ class Run:
     def records(self) -> list[Record]:
         """The history as plain records, one for each look at each replica that was still running."""
         return [
-            {"replica": replica, "step": int(step)} | {name: getattr(self, name)[look, replica].item() for name in COSTS}
+            {"replica": replica, "step": int(step)}
+            | {name: getattr(self, name)[look, replica].item() for name in COSTS}
             for replica in range(self.replicas)
             for look, step in enumerate(self.steps)
             if not 0 < max(self.stopped_at[replica], self.diverged_at[replica]) < step

@@ -19,6 +19,11 @@ PUBLISHED = Path("data/published/study.yaml")
 REPORTS = Path("reports")
 RUNS = REPORTS / "runs"
 TIMES = REPORTS / "times"
+TIMING = TIMES / "timing.csv"
+WEIGHT_TABLE = REPORTS / "weight-diff.csv"
+VERDICTS_FILE = REPORTS / "verdicts.csv"
+FIDELITY = REPORTS / "fidelity.csv"
+EPOCHS = REPORTS / "epochs.csv"
 FIGURES = REPORTS / "figures"
 
 

@@ -82,13 +82,14 @@ def train_and_write(params: Any, key: str, settings: Settings, shorter: Iterable
 
 def metrics(table: Any) -> dict[str, Any]:
     """Scalars for `dvc metrics`: the mean of each measure with its 95 % interval, and how the replicas ended."""
-    record: dict[str, Any] = {}
-    for name in METRICS:
-        interval = mean_interval(table[name], confidence=0.95, resamples=9999, seed=0)
-        record[name] = {key: None if math.isnan(value) else value for key, value in vars(interval).items()}
-    record["stopped"] = int((table["stopped_at"] > 0).sum())
-    record["diverged"] = int((table["diverged_at"] > 0).sum())
-    return record
+    record: dict[str, Any] = {name: interval_record(table[name]) for name in METRICS}
+    return record | {name: int((table[f"{name}_at"] > 0).sum()) for name in ("stopped", "diverged")}
+
+
+def interval_record(values: Any) -> dict[str, float | None]:
+    """A mean with its 95 % interval as JSON has it: None for what is not there."""
+    interval = mean_interval(values, confidence=0.95, resamples=9999, seed=0)
+    return {key: None if math.isnan(value) else value for key, value in vars(interval).items()}
 
 
 def fingerprint(settings: Settings, seeds: list[int]) -> str:

@@ -20,7 +20,7 @@ from nnlib.evidence.statistics import Interval, Values, holm, mean_interval, sha
 # Measured: run → measure → one value for each replica.
 Measured = Mapping[str, Mapping[str, Sequence[float] | Values]]
 
-SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
+VERDICTS = SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,19 @@ class Comparison:
         if self.minus and self.over:
             raise ValueError(f"comparison of {self.of}: expected minus or over, got both")
         if not self.low < self.high or (math.isinf(self.low) and math.isinf(self.high)):
-            raise ValueError(f"comparison of {self.of}: expected low < high, one of them finite, got {self.low}, {self.high}")
+            raise ValueError(
+                f"comparison of {self.of}: expected low < high, one of them finite, got {self.low}, {self.high}"
+            )
 
     def quantity(self, measured: Measured) -> Values:
         """The values replica by replica; NaN where a replica diverged on either side.
 
         Raises
         ------
+        LookupError
+            If a run is not there: a grid without that cell, say.
         ValueError
-            If a run or a measure is not there.
+            If a run has no such measure.
         """
         values = _values(measured, self.of)
         if self.minus:
@@ -60,6 +64,17 @@ class Comparison:
         if self.over:
             return values / _values(measured, self.over)
         return values
+
+    def values(self, measured: Measured) -> Values:
+        """The same, and nothing where a run is not there."""
+        try:
+            return self.quantity(measured)
+        except LookupError:
+            return np.empty(0)
+
+    def __str__(self) -> str:
+        sign, other = ("−", self.minus) if self.minus else ("/", self.over)
+        return f"{self.of} {sign} {other}" if other else self.of
 
     def contains(self, value: float) -> bool:
         return self.low < value < self.high
@@ -144,9 +159,10 @@ def decide(
     A claim is supported when every one of its comparisons is inside its region, contradicted when one is outside. The
     p-value of "supported" is the largest of its comparisons' (all must hold, so no correction is due); that of
     "contradicted" the smallest times their number (one is enough). The smaller of the two, doubled for the two ways to
-    look, is corrected over all claims by Holm's method and must be at most 1 − confidence.
+    look, is corrected over all claims by Holm's method and must be at most 1 − confidence. A run that is not there leaves its claims
+    undecided.
     """
-    quantities = [[comparison.quantity(measured) for comparison in claim.comparisons] for claim in claims]
+    quantities = [[comparison.values(measured) for comparison in claim.comparisons] for claim in claims]
     inside = [
         max(one.p_inside(values) for one, values in zip(claim.comparisons, group, strict=True))
         for claim, group in zip(claims, quantities, strict=True)
@@ -195,7 +211,7 @@ def _published(comparison: Comparison, published: Mapping[str, Mapping[str, floa
     try:
         one = {run: {name: [value] for name, value in measures.items()} for run, measures in published.items()}
         return float(comparison.quantity(one)[0])
-    except ValueError:
+    except (LookupError, ValueError):
         return None
 
 
@@ -217,7 +233,7 @@ def _distance(effect: Effect) -> float:
 def _values(measured: Measured, name: str) -> Values:
     run, _, measure = name.partition("/")
     if run not in measured:
-        raise ValueError(f"{name}: there is no run {run!r}")
+        raise LookupError(f"{name}: there is no run {run!r}")
     if measure not in measured[run]:
         raise ValueError(f"{name}: run {run!r} has no measure {measure!r}")
     return np.asarray(measured[run][measure], dtype=float)

@@ -1,0 +1,123 @@
+"""Verdicts, fidelity and gains as tables, one row for each thing to say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nnlib.evidence.claims import Measured, Verdict
+from nnlib.evidence.statistics import mean_interval, percentile, share_interval
+
+# Not compared with the study: seconds depend on the machine.
+NOT_COMPARED = ("seconds",)
+
+
+def verdict_table(verdicts: Sequence[Verdict], measured: Measured) -> pd.DataFrame:
+    """A row for each comparison of each claim.
+
+    Columns: the claim, its verdict and Holm-corrected p, what the study's own table says; then the comparison, its region,
+    its mean with interval, the share of replicas in which it held, the published value with its percentile, and whether
+    the verdict hangs on this comparison.
+    """
+    rows = []
+    for verdict in verdicts:
+        for effect in verdict.effects:
+            comparison = effect.comparison
+            values = comparison.values(measured)
+            rows.append(
+                {
+                    "claim": verdict.claim.id,
+                    "says": verdict.claim.says,
+                    "verdict": verdict.verdict,
+                    "p": verdict.p,
+                    "own_table": verdict.by_own_table,
+                    "comparison": str(comparison),
+                    "low_bound": comparison.low,
+                    "high_bound": comparison.high,
+                    "mean": effect.interval.mean,
+                    "low": effect.interval.low,
+                    "high": effect.interval.high,
+                    "held": effect.improved.mean,
+                    "held_low": effect.improved.low,
+                    "held_high": effect.improved.high,
+                    "published": effect.published,
+                    "percentile": np.nan if effect.published is None else percentile(effect.published, values),
+                    "decisive": effect is verdict.decisive,
+                    "figure": verdict.claim.figure,
+                    "note": verdict.claim.note,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def fidelity_table(
+    published: Mapping[str, Mapping[str, float]], measured: Measured, *, confidence: float, resamples: int, seed: int
+) -> pd.DataFrame:
+    """A row for each published number: our mean with interval, our range, and where the number falls in it."""
+    rows = []
+    for run, measures in published.items():
+        for measure, value in measures.items():
+            if measure in NOT_COMPARED or run not in measured:
+                continue
+            values = np.asarray(measured[run][measure], dtype=float)
+            values = values[~np.isnan(values)]
+            interval = mean_interval(values, confidence, resamples, seed)
+            lowest, highest = (values.min(), values.max()) if len(values) else (np.nan, np.nan)
+            rows.append(
+                {"run": run, "measure": measure, "published": value}
+                | vars(interval)
+                | {"lowest": lowest, "highest": highest, "percentile": percentile(value, values)}
+                | {"inside": bool(lowest <= value <= highest)}
+            )
+    return pd.DataFrame(rows)
+
+
+def epoch_gains(measured: Measured, *, confidence: float, resamples: int, seed: int) -> pd.DataFrame:
+    """What more epochs bring: for each batch size and L2, test accuracy at each number of epochs less that at the next
+    smaller, replica by replica, with interval and the share of replicas that gained."""
+    rows = []
+    for (batch_size, l2), cells in _grid(measured).items():
+        epochs = sorted(cells)
+        for shorter, longer in zip(epochs, epochs[1:], strict=False):
+            gain = measured[cells[longer]]["test_accuracy"] - np.asarray(measured[cells[shorter]]["test_accuracy"])
+            known = gain[~np.isnan(gain)]
+            share = share_interval(int((known > 0).sum()), len(known), confidence)
+            rows.append(
+                {"batch_size": batch_size, "l2": l2, "from_epochs": shorter, "to_epochs": longer}
+                | vars(mean_interval(gain, confidence, resamples, seed))
+                | {"gained": share.mean, "gained_low": share.low, "gained_high": share.high}
+            )
+    return pd.DataFrame(rows)
+
+
+def best_cells(measured: Measured) -> dict[str, Any]:
+    """The grid cell with the best mean validation accuracy, which is how to choose, with its test accuracy; and the cell
+    that choosing on the test set itself, as the study did, would give."""
+    keys = [key for cells in _grid(measured).values() for key in cells.values()]
+
+    def mean(key: str, measure: str) -> float:
+        values = np.asarray(measured[key][measure], dtype=float)
+        return float(np.nanmean(values)) if np.isfinite(values).any() else -np.inf
+
+    choice = {name: max(keys, key=lambda key: mean(key, f"{name}_accuracy")) for name in ("validation", "test")}
+    return {
+        f"by_{name}": {
+            "cell": key,
+            "validation_accuracy": mean(key, "validation_accuracy"),
+            "test_accuracy": mean(key, "test_accuracy"),
+        }
+        for name, key in choice.items()
+    }
+
+
+def _grid(measured: Measured) -> dict[tuple[int, float], dict[int, str]]:
+    """(batch size, L2) → epochs → run, of the grid's runs, in their order."""
+    found: dict[tuple[int, float], dict[int, str]] = {}
+    for key in measured:
+        if match := re.fullmatch(r"grid-b(\d+)-e(\d+)-l(.+)", key):
+            found.setdefault((int(match[1]), float(match[3])), {})[int(match[2])] = key
+    return dict(sorted(found.items()))
