@@ -14,6 +14,7 @@ that it is the same whatever runs beside it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -100,6 +101,7 @@ class Run:
         generators = [Generator().manual_seed(seed) for seed in seeds]
         parameters = initialize_parameters(settings.layers_dims, rule=settings.rule, seed=generators, dtype=dtype)
         never = torch.zeros(len(seeds), dtype=torch.int64)
+        nothing = torch.empty(0, len(seeds), dtype=dtype)
         return cls(
             parameters=parameters,
             generators=torch.stack([generator.get_state() for generator in generators]),
@@ -107,7 +109,9 @@ class Run:
             looks_since=never,
             stopped_at=never.clone(),
             diverged_at=never.clone(),
-            **{name: torch.empty(0, len(seeds), dtype=dtype) for name in COSTS},
+            train_cost=nothing,
+            validation_cost=nothing,
+            sum_squared_weights=nothing,
         )
 
     @property
@@ -304,7 +308,7 @@ def train_replicas(
                 costs.insert(1, evaluate_cost(*validation, parameters, settings.use_batchnorm, L2))
                 seen = torch.stack(costs).cpu()
                 looks.append((run.step, seen.masked_fill(~run.running, torch.nan)))
-                run.keep(parameters, run.look(*seen[:2], settings))
+                run.keep(parameters, run.look(seen[0], seen[1], settings))
                 if progress:
                     progress(run.step, seen[1])
         run.epoch += 1
@@ -346,7 +350,7 @@ def split(weights: list[Tensor]) -> Parameters:
 def check_memory(settings: Settings, replicas: int, examples: int, bytes_each: int, device: torch.device) -> None:
     """Raise a MemoryError if the networks and the widest pass, all replicas over the validation set, do not fit."""
     dims = settings.layers_dims
-    weights = sum(fan_out * (fan_in + 1) for fan_in, fan_out in zip(dims, dims[1:], strict=False))
+    weights = sum(fan_out * (fan_in + 1) for fan_in, fan_out in itertools.pairwise(dims))
     mini_batches = 3 * settings.batch_size * sum(dims) + GATHER * settings.batch_size * dims[0] // min(replicas, GATHER)
     # Forward over a set holds, for each layer, the product, its activation and their caches at the same time.
     evaluation = 3 * examples * sum(dims[1:])

@@ -5,8 +5,8 @@ Shapes follow the study: activations are features × examples, `A (..., n, m)`, 
 R networks side by side; no function here needs to know which. Gradients are of the cost averaged over the m examples,
 while `dA` and `dZ` are per example, not yet divided by m, as in the study.
 
-The formulas are those of I. Goodfellow, Y. Bengio, A. Courville, *Deep Learning* (2016), section 6.5, in the notation of
-A. Ng's course.
+The formulas are those of I. Goodfellow, Y. Bengio, A. Courville, *Deep Learning* (2016), section 6.5, in the notation
+of A. Ng's course.
 """
 
 from __future__ import annotations

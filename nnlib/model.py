@@ -6,6 +6,7 @@ axes as in `nnlib.layers`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from math import sqrt
 from typing import Any
@@ -67,7 +68,7 @@ def initialize_parameters(
         return {name: torch.stack([network[name] for network in networks]) for name in networks[0]}
     generator = seed if isinstance(seed, Generator) else Generator().manual_seed(seed)
     parameters: Parameters = {}
-    for layer, (fan_in, fan_out) in enumerate(zip(layer_dims, layer_dims[1:], strict=False), start=1):
+    for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(layer_dims), start=1):
         weights = torch.randn(fan_out, fan_in, generator=generator) * deviation(fan_in, fan_out)
         parameters[f"W{layer}"] = weights.to(dtype)
         parameters[f"b{layer}"] = torch.zeros(fan_out, 1, dtype=dtype)

@@ -34,8 +34,8 @@ Record = dict[str, Any]
 class StoppingRule:
     """Stop when the validation cost has not improved by more than `threshold` for `patience` looks in a row.
 
-    It looks when the cost is logged, every 100 steps: with looks at single steps, or a patience of one look, none of the
-    study's runs could have reached its 120,000 steps. Works on one cost or on one for each network.
+    It looks when the cost is logged, every 100 steps: with looks at single steps, or a patience of one look, none of
+    the study's runs could have reached its 120,000 steps. Works on one cost or on one for each network.
     """
 
     patience: int = PATIENCE

@@ -1,1 +1,1 @@
-"""The pipeline's stages: each reads parameters and files, calls nnlib, and writes files. `dvc.yaml` says in what order."""
+"""The pipeline's stages: each reads parameters and files, calls nnlib, writes files; dvc.yaml has the order."""

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 import nnlib
 from nnlib import Run, Settings, train_replicas
 from nnlib.data.dataset import sets
@@ -17,7 +19,6 @@ from nnlib.data.files import load_metadata, load_tensors, save_tensors, write_cs
 from nnlib.evidence.measures import curve_table, replica_table
 from nnlib.evidence.statistics import mean_interval
 from stages.common import DATASET, MODELS, RUNS, TIMES, choose_device
-from tqdm import tqdm
 
 CURVE_EVERY = 1000
 METRICS = (

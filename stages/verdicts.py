@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 import yaml
+
 from nnlib import Run
 from nnlib.data.files import load_tensors, write_csv, write_json
 from nnlib.evidence.claims import VERDICTS, Claim, decide

@@ -1,9 +1,10 @@
 """From claims to verdicts: each claim is a rule over measured numbers, decided by intervals over replicas.
 
 A claim is one or more comparisons, all of which must hold. A comparison is a quantity, one number for each replica, and
-the region in which the claim says that its mean lies; replicas are paired, since replica k starts from the same weights
-and the same order in every configuration. It holds when the interval lies inside the region and the exact sign-flip test,
-corrected for the number of claims, agrees; it fails when the interval lies outside, likewise. Anything else is undecided.
+the region in which the claim says that its mean lies. Replicas are paired: replica k starts from the same weights and
+the same order in every configuration. A comparison holds when its interval lies inside the region and the exact
+sign-flip test, corrected for the number of claims, agrees; it fails when the interval lies outside, likewise. Anything
+else is undecided.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Effect:
-    """What one comparison measured: the mean with its interval, in how many replicas it held, and what the study has."""
+    """What one comparison measured: mean and interval, the share of replicas in which it held, the published value."""
 
     comparison: Comparison
     interval: Interval
@@ -159,8 +160,8 @@ def decide(
     A claim is supported when every one of its comparisons is inside its region, contradicted when one is outside. The
     p-value of "supported" is the largest of its comparisons' (all must hold, so no correction is due); that of
     "contradicted" the smallest times their number (one is enough). The smaller of the two, doubled for the two ways to
-    look, is corrected over all claims by Holm's method and must be at most 1 − confidence. A run that is not there leaves its claims
-    undecided.
+    look, is corrected over all claims by Holm's method and must be at most 1 − confidence. A run that is not there
+    leaves its claims undecided.
     """
     quantities = [[comparison.values(measured) for comparison in claim.comparisons] for claim in claims]
     inside = [

@@ -35,9 +35,7 @@ def replica_table(
         },
         "train_cost": run.train_cost.gather(0, last[None])[0].where(alive, torch.nan),
         "validation_cost": run.validation_cost.gather(0, last[None])[0].where(alive, torch.nan),
-        "sum_squared_weights": sum(
-            W.double().square().sum((-2, -1)) for name, W in run.parameters.items() if name[0] == "W"
-        ),
+        "sum_squared_weights": sum_squared_weights(run.parameters).double(),
     }
     for name, W in run.parameters.items():
         if name[0] == "W":

@@ -1,13 +1,12 @@
 """What many seeds say: intervals instead of points, pairs by replica, exact tests, correction for many looks.
 
-After R. Agarwal et al., *Deep Reinforcement Learning at the Edge of the Statistical Precipice* (2021), and X. Bouthillier
-et al., *Accounting for Variance in Machine Learning Benchmarks* (2021). The methods are SciPy's.
+After R. Agarwal et al., *Deep Reinforcement Learning at the Edge of the Statistical Precipice* (2021), and
+X. Bouthillier et al., *Accounting for Variance in Machine Learning Benchmarks* (2021). The methods are SciPy's.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,9 +20,9 @@ NOT_COMPARED = ("seconds",)
 def verdict_table(verdicts: Sequence[Verdict], measured: Measured) -> pd.DataFrame:
     """A row for each comparison of each claim.
 
-    Columns: the claim, its verdict and Holm-corrected p, what the study's own table says; then the comparison, its region,
-    its mean with interval, the share of replicas in which it held, the published value with its percentile, and whether
-    the verdict hangs on this comparison.
+    Columns: the claim, its verdict and Holm-corrected p, what the study's own table says; then the comparison, its
+    region, its mean with interval, the share of replicas in which it held, the published value with its percentile,
+    and whether the verdict hangs on this comparison.
     """
     rows = []
     for verdict in verdicts:
@@ -82,7 +83,7 @@ def epoch_gains(measured: Measured, *, confidence: float, resamples: int, seed: 
     rows = []
     for (batch_size, l2), cells in _grid(measured).items():
         epochs = sorted(cells)
-        for shorter, longer in zip(epochs, epochs[1:], strict=False):
+        for shorter, longer in itertools.pairwise(epochs):
             gain = measured[cells[longer]]["test_accuracy"] - np.asarray(measured[cells[shorter]]["test_accuracy"])
             known = gain[~np.isnan(gain)]
             share = share_interval(int((known > 0).sum()), len(known), confidence)
@@ -95,8 +96,8 @@ def epoch_gains(measured: Measured, *, confidence: float, resamples: int, seed: 
 
 
 def best_cells(measured: Measured) -> dict[str, Any]:
-    """The grid cell with the best mean validation accuracy, which is how to choose, with its test accuracy; and the cell
-    that choosing on the test set itself, as the study did, would give."""
+    """The grid cell with the best mean validation accuracy, which is how to choose, and the cell that choosing on the
+    test set itself, as the study did, would give; each with both its accuracies."""
     keys = [key for cells in _grid(measured).values() for key in cells.values()]
 
     def mean(key: str, measure: str) -> float:
