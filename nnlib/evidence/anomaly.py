@@ -19,8 +19,8 @@ def implied_weights(train_cost: float, validation_cost: float, L2: float, m_trai
         train_cost      = h + λ / (2 m_train)      Σ W²
         validation_cost = h + λ / (2 m_validation) Σ W²
 
-    With m_train = 32, the mini-batch, and m_validation = 9,600, the L2 term of the first is 300 times that of the second,
-    so that a difference in h between the two hardly moves Σ W².
+    With m_train = 32, the mini-batch, and m_validation = 9,600, the first L2 term is 300 times the second, so that a
+    difference in h between the two hardly moves Σ W².
 
     Raises
     ------

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from nnlib.engine import Run, accuracy
-from nnlib.model import sum_squared_weights
+from nnlib.model import Parameters, l_model_forward, sum_squared_weights
 
 SETS = ("train", "validation", "test", "official")
 
@@ -96,3 +98,33 @@ def weight_table(without: Run, with_l2: Run) -> pd.DataFrame:
             )
         )
     return pd.concat(rows, ignore_index=True)
+
+
+def confusion_matrix(X: Tensor, Y: Tensor, parameters: Parameters, *, use_batchnorm: bool) -> np.ndarray:
+    """(classes, classes), mean over the networks: how many images of the row's class are read as the column's."""
+    labels, guesses, _ = _guesses(X, Y, parameters, use_batchnorm)
+    classes = Y.shape[0]
+    pairs = (labels * classes + guesses).flatten()
+    return torch.bincount(pairs, minlength=classes**2).view(classes, classes).numpy() / len(guesses)
+
+
+def confident_mistakes(X: Tensor, Y: Tensor, parameters: Parameters, *, how_many: int) -> dict[str, Any]:
+    """The images that one network gets wrong with the highest probability: images (k, 28, 28), labels, guesses,
+    confidences."""
+    labels, guesses, confidences = _guesses(X, Y, parameters, use_batchnorm=False)
+    wrong = (labels != guesses).nonzero().flatten()
+    chosen = wrong[confidences[wrong].argsort(descending=True, stable=True)[:how_many]]
+    side = round(X.shape[0] ** 0.5)
+    return {
+        "images": X[:, chosen].T.reshape(-1, side, side).numpy(),
+        "labels": labels[chosen].tolist(),
+        "guesses": guesses[chosen].tolist(),
+        "confidences": confidences[chosen].tolist(),
+    }
+
+
+def _guesses(X: Tensor, Y: Tensor, parameters: Parameters, use_batchnorm: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Labels (m,), and for each network the most probable class and its probability, (..., m)."""
+    AL, _ = l_model_forward(X, parameters, use_batchnorm)
+    confidences, guesses = AL.max(-2)
+    return Y.argmax(0), guesses, confidences
