@@ -73,12 +73,14 @@ Tables = Mapping[str, pd.DataFrame]
 Published = Mapping[str, Mapping[str, float]]
 
 
+@mpl.rc_context(STYLE)
 def save(figure: Figure, path: str | Path) -> None:
     """Write the figure as SVG, whole or not at all, without a date."""
-    with mpl.rc_context(STYLE), written_whole(path) as partial:
+    with written_whole(path) as partial:
         figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight")
 
 
+@mpl.rc_context(STYLE)
 def verdicts(table: pd.DataFrame) -> Figure:
     """For each claim, the share of replicas in which its decisive comparison held, coloured by the verdict."""
     rows = table[table["decisive"]].to_dict("records")
@@ -94,11 +96,11 @@ def verdicts(table: pd.DataFrame) -> Figure:
     return figure
 
 
+@mpl.rc_context(STYLE)
 def accuracies(tables: Tables, published: Published, measure: str = "test_accuracy") -> Figure:
     """A measure of every experiment: every replica, the mean with its interval, the study's number; and the ECDFs."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.4, 3.4), layout="constrained")
-        left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
+    figure = Figure(figsize=(8.4, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
     keys = [key for key in EXPERIMENTS if key in tables]
     for y, key in enumerate(keys):
         label, colour = EXPERIMENTS[key]
@@ -122,6 +124,7 @@ def accuracies(tables: Tables, published: Published, measure: str = "test_accura
     return figure
 
 
+@mpl.rc_context(STYLE)
 def grid(tables: Tables, published: Published) -> Figure:
     """Test accuracy of the grid's cells: every replica, the mean with its interval, the study's number."""
     keys = grid_keys(tables)
@@ -135,6 +138,7 @@ def grid(tables: Tables, published: Published) -> Figure:
     return figure
 
 
+@mpl.rc_context(STYLE)
 def train_validation(tables: Tables, published: Published) -> Figure:
     """Training against validation accuracy of every configuration: means, and every replica."""
     keys = [*grid_keys(tables).values(), *(key for key in EXPERIMENTS if key in tables)]
@@ -152,15 +156,15 @@ def train_validation(tables: Tables, published: Published) -> Figure:
     return figure
 
 
+@mpl.rc_context(STYLE)
 def grid_costs(curves: Tables) -> Figure:
     """Validation cost against steps, a panel for each number of epochs and L2, a line for each batch size."""
     keys = grid_keys(curves)
     epochs = sorted({e for _, e, _ in keys})
     strengths = sorted({l2 for _, _, l2 in keys})
     sizes = sorted({b for b, _, _ in keys})
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.4, 2.7 * len(epochs)), layout="constrained")
-        axes = figure.subplots(len(epochs), len(strengths), squeeze=False, sharey=True)
+    figure = Figure(figsize=(8.4, 2.7 * len(epochs)), layout="constrained")
+    axes = figure.subplots(len(epochs), len(strengths), squeeze=False, sharey=True)
     for (batch_size, e, l2), key in keys.items():
         ax = axes[epochs.index(e)][strengths.index(l2)]
         index = sizes.index(batch_size)
@@ -176,12 +180,12 @@ def grid_costs(curves: Tables) -> Figure:
     return figure
 
 
+@mpl.rc_context(STYLE)
 def experiment_costs(curves: Tables, published: Published) -> Figure:
     """Training and validation cost against steps, a panel for each of the four experiments, log scale."""
     keys = [key for key in list(EXPERIMENTS)[:4] if key in curves]
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.4, 5.4), layout="constrained")
-        axes = figure.subplots(2, 2).flatten()
+    figure = Figure(figsize=(8.4, 5.4), layout="constrained")
+    axes = figure.subplots(2, 2).flatten()
     for ax, key in zip(axes, keys, strict=False):
         _curve(ax, curves[key], "train_cost", GREY, "-", "training, the step's mini-batch")
         _curve(ax, curves[key], "validation_cost", BLUE, "-", "validation")
@@ -198,27 +202,31 @@ def experiment_costs(curves: Tables, published: Published) -> Figure:
     return figure
 
 
+@mpl.rc_context(STYLE)
 def weights_squared(curves: Tables, implied: float) -> Figure:
     """Σ W² against steps for the experiments and the true derivative, log scale, with the value the study implies."""
     figure, ax = _figure(8, 4.2)
     for index, key in enumerate(key for key in EXPERIMENTS if key in curves):
         label, colour = EXPERIMENTS[key]
-        _curve(ax, curves[key], "sum_squared_weights", colour, DASHES[index % 4], label, end_label=True)
+        _curve(ax, curves[key], "sum_squared_weights", colour, DASHES[index % 4], label)
     ax.axhline(implied, color="black", lw=0.9, ls=":")
-    ax.text(0, implied * 1.35, f"implied by the study's costs: {_power(implied)}", fontsize=8)
+    text = f"implied by the study's costs: {power(implied)}"
+    ax.text(0.01, implied * 1.3, text, fontsize=8, transform=ax.get_yaxis_transform())
     ax.set_yscale("log")
+    ends = [(curves[key]["sum_squared_weights"].iloc[-1], *EXPERIMENTS[key]) for key in EXPERIMENTS if key in curves]
+    _end_labels(ax, ends)
     ax.set_xlabel("gradient steps (thousands)")
     ax.set_ylabel("Σ W², all layers")
     ax.margins(x=0.01)
     return figure
 
 
+@mpl.rc_context(STYLE)
 def weight_distributions(without: Mapping[str, Tensor], with_l2: Mapping[str, Tensor], table: pd.DataFrame) -> Figure:
     """The weights of each layer, without and with L2, all replicas together."""
     names = _weights(without)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.4, 4.8), layout="constrained")
-        axes = figure.subplots(2, 2).flatten()
+    figure = Figure(figsize=(8.4, 4.8), layout="constrained")
+    axes = figure.subplots(2, 2).flatten()
     for ax, name in zip(axes, names, strict=False):
         pair = (without[name].flatten().numpy(), with_l2[name].flatten().numpy())
         edge = float(np.quantile(np.abs(np.concatenate(pair)), 0.998))
@@ -238,17 +246,17 @@ def weight_distributions(without: Mapping[str, Tensor], with_l2: Mapping[str, Te
     return figure
 
 
+@mpl.rc_context(STYLE | {"axes.grid": False})
 def weight_differences(differences: Mapping[str, Tensor], replica: int = 0) -> Figure:
     """The study's difference matrices, W − W_L2, of one replica, on one symmetric scale."""
     names = _weights(differences)
     limit = max(float(np.quantile(differences[name][replica].abs().numpy(), 0.995)) for name in names)
-    with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(8.4, 3.8), layout="constrained")
-        grid = figure.add_gridspec(2, max(1, len(names) - 1), height_ratios=[1, 1.1])
-        axes = [
-            figure.add_subplot(grid[0, :]),
-            *(figure.add_subplot(grid[1, column]) for column in range(len(names) - 1)),
-        ]
+    figure = Figure(figsize=(8.4, 3.8), layout="constrained")
+    grid = figure.add_gridspec(2, max(1, len(names) - 1), height_ratios=[1, 1.1])
+    axes = [
+        figure.add_subplot(grid[0, :]),
+        *(figure.add_subplot(grid[1, column]) for column in range(len(names) - 1)),
+    ]
     for ax, name in zip(axes, names, strict=False):
         matrix = differences[name][replica].numpy()
         image = ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="none")
@@ -259,32 +267,31 @@ def weight_differences(differences: Mapping[str, Tensor], replica: int = 0) -> F
     return figure
 
 
+@mpl.rc_context(STYLE | {"axes.grid": False})
 def first_layer(without: Tensor, with_l2: Tensor, shape: tuple[int, int] = (28, 28)) -> Figure:
     """What each unit of the first layer looks for: its weights as a picture, without and with L2, one replica."""
     units = without.shape[0]
     columns = min(10, units)
     rows = -(-units // columns)
     limit = float(np.quantile(without.abs().numpy(), 0.995))
-    with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(8.4, 1.9 * rows + 0.6), layout="constrained")
-        parts: Any = figure.subfigures(2, 1)
-    for part, weights, title in zip(parts, (without, with_l2), ("without L2", "with L2"), strict=True):
-        axes = part.subplots(rows, columns, squeeze=False)
-        part.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=9.5)
-        for unit, ax in enumerate(axes.flat):
+    figure = Figure(figsize=(8.4, 1.9 * rows + 0.6), layout="constrained")
+    axes = figure.subplots(2 * rows, columns, squeeze=False)
+    for block, weights, title in ((axes[:rows], without, "without L2"), (axes[rows:], with_l2, "with L2")):
+        block[0][0].set_title(title)
+        for unit, ax in enumerate(block.flat):
             ax.axis("off")
             if unit < units:
                 picture = weights[unit].reshape(shape).numpy()
                 image = ax.imshow(picture, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="none")
-    figure.colorbar(image, ax=[ax for part in parts for ax in part.axes], label="weight", shrink=0.7)
+    figure.colorbar(image, ax=axes, label="weight", shrink=0.7)
     return figure
 
 
+@mpl.rc_context(STYLE | {"axes.grid": False})
 def confusion(matrices: Mapping[str, np.ndarray]) -> Figure:
     """How often each digit is read as each other, in percent of the digit's images, mean over the replicas."""
-    with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(8.4, 7.6), layout="constrained")
-        axes = figure.subplots(2, 2).flatten()
+    figure = Figure(figsize=(8.4, 7.6), layout="constrained")
+    axes = figure.subplots(2, 2).flatten()
     for ax, (key, matrix) in zip(axes, matrices.items(), strict=False):
         share = 100 * matrix / matrix.sum(1, keepdims=True)
         errors = share.copy()
@@ -311,13 +318,13 @@ def confusion(matrices: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
+@mpl.rc_context(STYLE | {"axes.grid": False})
 def mistakes(images: np.ndarray, labels: Sequence[int], guesses: Sequence[int], confidences: Sequence[float]) -> Figure:
     """The most confident mistakes on the test set as images: the label, the guess, its probability."""
     columns = 8
     rows = max(1, -(-len(images) // columns))
-    with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(8.4, 1.35 * rows), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False)
+    figure = Figure(figsize=(8.4, 1.35 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
     for ax in axes.flat:
         ax.axis("off")
     for ax, image, label, guess, confidence in zip(axes.flat, images, labels, guesses, confidences, strict=False):
@@ -326,11 +333,11 @@ def mistakes(images: np.ndarray, labels: Sequence[int], guesses: Sequence[int], 
     return figure
 
 
+@mpl.rc_context(STYLE)
 def batchnorm(tables: Tables, curves: Tables, timing: pd.DataFrame, published: Published) -> Figure:
     """Experiment 4 against 1: performance replica by replica, time round by round, and the cost curves."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 3.3), layout="constrained")
-        performance, time, convergence = figure.subplots(1, 3, width_ratios=[1.15, 0.8, 1.3])
+    figure = Figure(figsize=(9.6, 3.3), layout="constrained")
+    performance, time, convergence = figure.subplots(1, 3, width_ratios=[1.15, 0.8, 1.3])
     one, four = "experiment-1", "experiment-4"
     names = ("train", "validation", "test")
     for y, name in enumerate(names):
@@ -346,7 +353,7 @@ def batchnorm(tables: Tables, curves: Tables, timing: pd.DataFrame, published: P
         rounds = timing[timing["code"] == code]
         ratio = (rounds[four] / rounds[one] - 1).dropna()
         _strip(
-            time, y, ratio, GREY, published[four]["seconds"] / published[one]["seconds"] - 1 if code == "loop" else None
+            time, y, ratio, GREY, published["timing"][four] / published["timing"][one] - 1 if code == "loop" else None
         )
     _rows(time, ["readable\nloop", "engine"])
     time.set_title("Time")
@@ -364,6 +371,7 @@ def batchnorm(tables: Tables, curves: Tables, timing: pd.DataFrame, published: P
     return figure
 
 
+@mpl.rc_context(STYLE)
 def epoch_gains(gains: pd.DataFrame) -> Figure:
     """What more epochs bring, in points of test accuracy, for each batch size and L2."""
     figure, ax = _figure(6.6, 0.36 * len(gains) + 1)
@@ -397,9 +405,8 @@ def label_of(key: str) -> str:
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.subplots()
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
 
 
 def _rows(ax: Axes, labels: Sequence[str], **style: Any) -> None:
@@ -423,24 +430,20 @@ def _strip(ax: Axes, y: float, values: pd.Series, colour: str, published: float 
         ax.plot(published * 100, y, "D", mfc="white", mec="black", ms=6, zorder=4)
 
 
-def _curve(
-    ax: Axes, curve: pd.DataFrame, name: str, colour: str, dash: Any, label: str, *, end_label: bool = False
-) -> None:
+def _curve(ax: Axes, curve: pd.DataFrame, name: str, colour: str, dash: Any, label: str) -> None:
     """The median over the replicas as a line, from the lowest to the highest replica as a band."""
     steps = curve["step"] / 1000
     ax.fill_between(steps, curve[f"{name}_low"], curve[f"{name}_high"], color=colour, alpha=0.15, lw=0)
     ax.plot(steps, curve[name], color=colour, ls=dash, label=label)
-    if end_label:
-        ax.annotate(
-            label,
-            (steps.iloc[-1], curve[name].iloc[-1]),
-            xytext=(5, 0),
-            textcoords="offset points",
-            color=colour,
-            va="center",
-            fontsize=8,
-            annotation_clip=False,
-        )
+
+
+def _end_labels(ax: Axes, ends: Sequence[tuple[float, str, str]], apart: float = 0.055) -> None:
+    """Labels (value, text, colour) at the right of a log axis, moved up where they would stand on each other."""
+    low, high = np.log(ax.get_ylim())
+    place = -np.inf
+    for value, text, colour in sorted(ends):
+        place = max(place + apart, (np.log(value) - low) / (high - low))
+        ax.text(1.01, place, text, color=colour, va="center", fontsize=8, transform=ax.transAxes)
 
 
 def _log_ticks(axes: Any) -> None:
@@ -456,7 +459,8 @@ def _percent_label(measure: str) -> str:
     return f"{measure.replace('_', ' ')} (%)"
 
 
-def _power(value: float) -> str:
+def power(value: float) -> str:
+    """A large number as a power of ten, 1.687 × 10⁹."""
     exponent = int(np.floor(np.log10(value)))
     return f"{value / 10**exponent:.3f} × 10{str(exponent).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,8 @@ FIDELITY = REPORTS / "fidelity.csv"
 EPOCHS = REPORTS / "epochs.csv"
 FIGURES = REPORTS / "figures"
 
+EXPERIMENTS = ("1", "2", "3", "4", "2-exact", "4-exact")
+
 
 def run(main: Callable[..., Any]) -> None:
     """Run a stage's `main(params, *arguments)` as a program.
@@ -47,6 +50,13 @@ def run(main: Callable[..., Any]) -> None:
     except KeyboardInterrupt:
         print(f"{name}: interrupted; nothing is lost, `dvc repro` goes on from here", file=sys.stderr)
         sys.exit(130)
+
+
+def run_keys(params: Any) -> list[str]:
+    """The runs that the parameters ask for; files of others, left from other parameters, are none of the pipeline's."""
+    grid = params.grid
+    cells = itertools.product(grid.batch_size, grid.epochs, grid.l2)
+    return [f"grid-b{b}-e{e}-l{l2}" for b, e, l2 in cells] + [f"experiment-{name}" for name in EXPERIMENTS]
 
 
 def choose_device(name: str) -> torch.device:

@@ -25,7 +25,8 @@ def _not_a_bool(value: Any) -> Any:
 Count = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1)]
 Seed = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0, lt=2**63)]
 Rate = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, allow_inf_nan=False)]
-Strength = Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, allow_inf_nan=False)]
+# int or float as written, since the grid names its files by it.
+Strength = Annotated[int | float, BeforeValidator(_not_a_bool), Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, lt=1)]
 
 

@@ -30,6 +30,7 @@ from stages.common import (
     VERDICTS_FILE,
     WEIGHT_DIFFERENCES,
     WEIGHT_TABLE,
+    run_keys,
 )
 from stages.templating import interval, measure, number, percent
 
@@ -57,7 +58,7 @@ class Results:
 
     @classmethod
     def load(cls, params: Any) -> Results:
-        keys = [path.stem for path in sorted(MODELS.glob("*.safetensors"))]
+        keys = run_keys(params)
         return cls(
             params=params,
             study=yaml.safe_load(PUBLISHED.read_text(encoding="utf-8")),
@@ -126,7 +127,7 @@ class Results:
             "Test accuracy": lambda key: self._pair(key, "test_accuracy"),
             "Accuracy on MNIST's official test set": lambda key: self._pair(key, "official_accuracy"),
             "Training time (s), ours for all replicas": lambda key: (
-                number(self.published[key]["seconds"], 0),
+                number(self.published["timing"][key], 0),
                 number(self.seconds[key], 0),
             ),
             "Train final cost": lambda key: self._pair(key, "train_cost"),
@@ -147,9 +148,12 @@ class Results:
         return " to ".join(f"{count:,}" for count in sorted({steps.min(), steps.max()}))
 
     @property
-    def collapsed(self) -> list[tuple[str, int]]:
+    def collapsed(self) -> str:
         """The runs in which replicas fell below the threshold, and how many did."""
-        return [(key, count) for key, count in self.summary["collapsed"].items() if count]
+        counts = {key: count for key, count in self.summary["collapsed"].items() if count}
+        return (
+            ", ".join(f"{label_of(key)} ({count} of {self.params.replicas})" for key, count in counts.items()) or "none"
+        )
 
     @property
     def answer(self) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from nnlib.figures import label_of
+from nnlib.figures import label_of, power
 
 NOT_THERE = "–"
 
@@ -47,10 +47,9 @@ def number(value: Any, digits: int = 4) -> str:
     if _missing(value):
         return NOT_THERE
     if abs(value) >= 1e7:
-        return f"{value:.3g}"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.{digits}f}"
+        return power(value)
+    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}f}"
+    return text.replace("-", "−")
 
 
 def measure(value: Any, name: str) -> str:

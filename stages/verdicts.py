@@ -11,12 +11,12 @@ from nnlib.data.files import load_tensors, write_csv, write_json
 from nnlib.evidence.claims import VERDICTS, Claim, decide
 from nnlib.evidence.measures import history_measures
 from nnlib.evidence.tables import best_cells, epoch_gains, fidelity_table, verdict_table
-from stages.common import EPOCHS, FIDELITY, MODELS, PUBLISHED, RUNS, TIMING, VERDICTS_FILE, WEIGHT_TABLE, run
+from stages.common import EPOCHS, FIDELITY, MODELS, PUBLISHED, RUNS, TIMING, VERDICTS_FILE, WEIGHT_TABLE, run, run_keys
 
 
 def main(params: Any) -> None:
     study = yaml.safe_load(PUBLISHED.read_text(encoding="utf-8"))
-    measured = measures(study["early_steps"])
+    measured = measures(params, study["early_steps"])
     statistics = {name: getattr(params.evidence, name) for name in ("confidence", "resamples", "seed")}
 
     claims = [Claim.from_record(record) for record in study["claims"]]
@@ -45,13 +45,13 @@ def main(params: Any) -> None:
     print(f"{fidelity['inside'].sum()} of the study's {len(fidelity)} numbers lie within our replicas' range")
 
 
-def measures(early_steps: int) -> dict[str, Any]:
+def measures(params: Any, early_steps: int) -> dict[str, Any]:
     """run → measure → one value for each replica, of every run in the pipeline; `timing`'s replicas are its rounds."""
     measured: dict[str, Any] = {}
-    for path in sorted(MODELS.glob("*.safetensors")):
-        table = pd.read_csv(RUNS / f"{path.stem}.csv")
-        history = history_measures(Run.from_tensors(load_tensors(path)), early_steps)
-        measured[path.stem] = {str(name): values.to_numpy() for name, values in table.items()} | history
+    for key in run_keys(params):
+        table = pd.read_csv(RUNS / f"{key}.csv")
+        history = history_measures(Run.from_tensors(load_tensors(MODELS / f"{key}.safetensors")), early_steps)
+        measured[key] = {str(name): values.to_numpy() for name, values in table.items()} | history
     timing = pd.read_csv(TIMING)
     for code, rounds in timing.groupby("code"):
         name = "timing" if code == "loop" else f"timing-{code}"

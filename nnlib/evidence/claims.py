@@ -22,6 +22,7 @@ from nnlib.evidence.statistics import Interval, Values, holm, mean_interval, sha
 Measured = Mapping[str, Mapping[str, Sequence[float] | Values]]
 
 VERDICTS = SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
+SILENT = "silent"
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class Verdict:
     verdict: str
     effects: tuple[Effect, ...] = field(default=())
     p: float = 1.0
-    by_own_table: str = UNDECIDED
+    by_own_table: str = SILENT
 
     @property
     def decisive(self) -> Effect:
@@ -217,11 +218,11 @@ def _published(comparison: Comparison, published: Mapping[str, Mapping[str, floa
 
 
 def _own_table(effects: Sequence[Effect]) -> str:
-    """What the study's own numbers say of the claim, by the same regions."""
+    """What the study's own numbers say of the claim, by the same regions, as far as it prints them."""
     known = [effect.comparison.contains(effect.published) for effect in effects if effect.published is not None]
-    if not all(known):
-        return CONTRADICTED
-    return SUPPORTED if len(known) == len(effects) else UNDECIDED
+    if not known:
+        return SILENT
+    return SUPPORTED if all(known) else CONTRADICTED
 
 
 def _distance(effect: Effect) -> float:

@@ -14,7 +14,7 @@ from nnlib.evidence.claims import Measured, Verdict
 from nnlib.evidence.statistics import mean_interval, percentile, share_interval
 
 # Not compared with the study: seconds depend on the machine.
-NOT_COMPARED = ("seconds",)
+NOT_COMPARED = ("timing",)
 
 
 def verdict_table(verdicts: Sequence[Verdict], measured: Measured) -> pd.DataFrame:
@@ -61,9 +61,9 @@ def fidelity_table(
     """A row for each published number: our mean with interval, our range, and where the number falls in it."""
     rows = []
     for run, measures in published.items():
+        if run in NOT_COMPARED or run not in measured:
+            continue
         for measure, value in measures.items():
-            if measure in NOT_COMPARED or run not in measured:
-                continue
             values = np.asarray(measured[run][measure], dtype=float)
             values = values[~np.isnan(values)]
             interval = mean_interval(values, confidence, resamples, seed)
