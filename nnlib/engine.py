@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import torch
@@ -166,6 +166,14 @@ class Run:
 COSTS = ("train_cost", "validation_cost", "sum_squared_weights")
 
 
+class Batch(NamedTuple):
+    """A mini-batch for each replica: inputs (R, in + 1, m), the same as (R, m, in + 1), labels (R, classes, m)."""
+
+    inputs: Tensor
+    inputs_T: Tensor
+    labels: Tensor
+
+
 class Step:
     """One gradient step of R networks, each on its own mini-batch of m examples.
 
@@ -196,8 +204,9 @@ class Step:
         self.exact = settings.batchnorm_rule == "exact"
         self.deviations: list[Tensor] = [first] * len(self.A)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """`inputs (R, in + 1, m)` → the output layer's Z (R, classes, m), valid until the next call."""
+    def forward(self, batch: Batch) -> Tensor:
+        """The output layer's Z (R, classes, m), valid until the next call."""
+        inputs = batch.inputs
         for layer, A in enumerate(self.A):
             Z = torch.bmm(self.weights[layer], inputs, out=self.Z[layer])
             if self.use_batchnorm:
@@ -211,9 +220,9 @@ class Step:
             inputs = self.inputs[layer]
         return torch.bmm(self.weights[-1], inputs, out=self.Z[-1])
 
-    def backward(self, inputs_T: Tensor, labels: Tensor) -> None:
-        """Backward from dZ = AL − Y and update every weight; `inputs_T (R, m, in + 1)`, `labels (R, classes, m)`."""
-        torch.softmax(self.Z[-1], 1, out=self.dZ[-1]).sub_(labels)
+    def backward(self, batch: Batch) -> None:
+        """Backward from dZ = AL − Y, and update every weight."""
+        torch.softmax(self.Z[-1], 1, out=self.dZ[-1]).sub_(batch.labels)
         for layer in range(len(self.weights) - 1, 0, -1):
             dA = torch.bmm(self.unbiased_T[layer], self.dZ[layer], out=self.dZ[layer - 1])
             if self.use_batchnorm and self.exact:
@@ -221,7 +230,7 @@ class Step:
             # dZ = dA where Z > 0, in place.
             torch.ops.aten.threshold_backward.grad_input(dA, self.Z[layer - 1], 0, grad_input=dA)
             self._update(layer, self.inputs_T[layer - 1])
-        self._update(0, inputs_T)
+        self._update(0, batch.inputs_T)
 
     def _batchnorm_backward(self, dA: Tensor, layer: int) -> None:
         A_norm = self.A[layer]
@@ -283,7 +292,7 @@ def train_replicas(
     for generator, state in zip(generators, run.generators, strict=True):
         generator.set_state(state.clone())  # a view into a larger tensor crashes torch 2.14
 
-    features, examples = X.shape
+    examples = X.shape[1]
     rows = torch.cat([X.T, X.new_ones(examples, 1), Y.T], 1).to(device)
     validation = (validation[0].to(device), validation[1].to(device))
     L2 = torch.as_tensor(settings.L2, dtype=X.dtype, device=device)
@@ -295,15 +304,14 @@ def train_replicas(
     looks: list[tuple[int, Tensor]] = []
     while run.epoch < settings.epochs and bool(run.running.any()):
         orders = torch.stack([torch.randperm(examples, generator=generator) for generator in generators])
-        for batch in gather(rows, orders.to(device), settings.batch_size):
+        for batch in gather(rows, orders.to(device), settings.batch_size, Y.shape[0]):
             run.step += 1
-            inputs_T, labels = batch[:, :, : features + 1], batch[:, :, features + 1 :].mT
-            step = steps[batch.shape[1]]
-            ZL = step.forward(inputs_T.mT)
+            step = steps[batch.inputs.shape[-1]]
+            ZL = step.forward(batch)
             look = run.step % settings.look_every == 0 or run.step == last_step
             if look:
-                costs = [compute_cost_from_logits(ZL, labels, parameters, L2), sum_squared_weights(parameters)]
-            step.backward(inputs_T, labels)
+                costs = [compute_cost_from_logits(ZL, batch.labels, parameters, L2), sum_squared_weights(parameters)]
+            step.backward(batch)
             if look:
                 costs.insert(1, evaluate_cost(*validation, parameters, settings.use_batchnorm, L2))
                 seen = torch.stack(costs).cpu()
@@ -321,15 +329,23 @@ def train_replicas(
     return run
 
 
-def gather(rows: Tensor, orders: Tensor, batch_size: int) -> Iterator[Tensor]:
-    """The mini-batches of one epoch, each (R, m, columns), for rows (N, columns) and the replicas' orders (R, N)."""
+def gather(rows: Tensor, orders: Tensor, batch_size: int, classes: int) -> Iterator[Batch]:
+    """The mini-batches of one epoch, for rows `[x | 1 | y]` (N, in + 1 + classes) and the replicas' orders (R, N).
+
+    Each is valid until the next one.
+    """
     replicas, examples = orders.shape
-    whole = examples // batch_size
-    ordered = orders[:, : whole * batch_size].view(replicas, whole, batch_size).transpose(0, 1)
-    for steps in ordered.split(max(1, GATHER // replicas)):
-        yield from rows.index_select(0, steps.reshape(-1)).view(*steps.shape, -1)
-    if examples % batch_size:
-        yield rows[orders[:, whole * batch_size :]]
+    at_a_time = max(1, GATHER // replicas)
+    whole = examples // batch_size * batch_size
+    for part, m in ((orders[:, :whole], batch_size), (orders[:, whole:], examples - whole)):
+        if not m:
+            continue
+        steps = part.reshape(replicas, -1, m).transpose(0, 1)
+        buffer = rows.new_empty(at_a_time, replicas, m, rows.shape[1])
+        batches = [Batch(x.mT, x, y.mT) for x, y in (b.tensor_split([-classes], -1) for b in buffer)]
+        for chunk in steps.split(at_a_time):
+            torch.index_select(rows, 0, chunk.reshape(-1), out=buffer[: len(chunk)].view(-1, rows.shape[1]))
+            yield from batches[: len(chunk)]
 
 
 def join(parameters: Parameters, device: torch.device) -> list[Tensor]:

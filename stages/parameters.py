@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import dvc.api
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from nnlib import INITIALIZATIONS
 from nnlib.data.dataset import POOLS
@@ -18,16 +19,44 @@ from nnlib.data.dataset import POOLS
 
 def _not_a_bool(value: Any) -> Any:
     if isinstance(value, bool):
-        raise ValueError("a number is expected, not true or false")
+        raise ValueError("a number")
     return value
 
 
+def _strength(value: Any) -> int | float:
+    """A number as it is written, 0 or 0.0: the grid names its files by it."""
+    try:
+        number = value if isinstance(value, int) else float(_not_a_bool(value))
+    except (TypeError, ValueError):
+        raise ValueError("a number") from None
+    if not 0 <= _not_a_bool(number) < math.inf:
+        raise ValueError("a finite number that is not negative")
+    return number
+
+
 Count = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1)]
+AtLeastTwo = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=2)]
 Seed = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0, lt=2**63)]
 Rate = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, allow_inf_nan=False)]
-# int or float as written, since the grid names its files by it.
-Strength = Annotated[int | float, BeforeValidator(_not_a_bool), Field(ge=0, allow_inf_nan=False)]
+Strength = Annotated[Any, BeforeValidator(_strength)]
 Fraction = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, lt=1)]
+
+# What was expected, where pydantic's own words are not for people.
+EXPECTED = {
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "list_type": "a list",
+    "model_type": "a section of parameters",
+    "too_short": "at least {min_length} values in the list",
+    "greater_than": "a number greater than {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number less than {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "value_error": "{error}",
+}
 
 
 class Section(BaseModel):
@@ -42,8 +71,14 @@ class Preprocess(Section):
     seed: Seed
 
 
+def _mnist(layers_dims: list[int]) -> list[int]:
+    if (layers_dims[0], layers_dims[-1]) != (784, 10):
+        raise ValueError("784 pixels first and 10 classes last")
+    return layers_dims
+
+
 class Network(Section):
-    layers_dims: Annotated[list[Count], Field(min_length=2)]
+    layers_dims: Annotated[list[Count], Field(min_length=2), AfterValidator(_mnist)]
     initialization: Literal[tuple(INITIALIZATIONS)]  # type: ignore[valid-type]
 
 
@@ -60,7 +95,7 @@ class Grid(Section):
 
 
 class Timing(Section):
-    rounds: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=2)]
+    rounds: AtLeastTwo
     steps: Count
 
 
@@ -113,8 +148,9 @@ def _line(problem: Any) -> str:
             section = section.model_fields[parent].annotation
         close = get_close_matches(str(name), section.model_fields, n=1)
         return f"{key}: no such parameter" + (f"; did you mean {close[0]!r}?" if close else "")
-    expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return f"{key}: expected {expected[0].lower()}{expected[1:]}, got {problem['input']!r}"
+    own = problem["msg"].removeprefix("Input should be ")
+    expected = EXPECTED.get(problem["type"], own).format(**problem.get("ctx", {}))
+    return f"{key}: expected {expected}, got {problem['input']!r}"
 
 
 def load(path: str | Path = "params.yaml") -> Any:

@@ -1,0 +1,68 @@
+"""What the benchmarks share: the machine they ran on, taking turns, tables."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+FOLDER = Path(__file__).parent
+PACKAGES = ("torch", "jax", "scikit-learn", "numpy")
+
+
+def machine() -> dict[str, Any]:
+    """CPU, cores, and the versions of all that is compared; None for what is not installed."""
+    return {"cpu": cpu(), "cores": os.cpu_count(), "python": platform.python_version()} | {
+        name: installed(name) for name in PACKAGES
+    }
+
+
+def cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.+)", info.read_text(encoding="utf-8")) if info.exists() else []
+    return (names or [platform.processor() or platform.machine()])[0]
+
+
+def installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def in_words(about: Mapping[str, Any]) -> str:
+    """`machine()` as a sentence."""
+    versions = (f"{name} {about[name] or '(not installed)'}" for name in ("python", *PACKAGES))
+    return f"{about['cpu']}, {about['cores']} cores; {', '.join(versions)}."
+
+
+def take_turns(tasks: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each task in each round; one task after the other in every round, so that a slow minute hits all.
+
+    Each task is run once before, untimed.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    for timed in [False] + rounds * [True]:
+        for name, task in tasks.items():
+            start = time.perf_counter()
+            task()
+            if timed:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def spread(values: Sequence[float]) -> tuple[float, float, float]:
+    """Median, smallest and largest."""
+    return median(values), min(values), max(values)
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table: the first column to the left, the others to the right."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)

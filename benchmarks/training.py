@@ -1,0 +1,328 @@
+"""Microseconds that one gradient step of one network takes: this engine, other ways to train, and the floor.
+
+Everyone does the same work on the same data: shuffled mini-batches from memory, forward, backward, L2, update, and no
+look at a validation set. A round is one epoch of each in turn; the numbers are medians over rounds. Run as
+
+    python -m benchmarks.training [--rounds N] [--threads N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import operator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.common import FOLDER, in_words, machine, markdown, spread, take_turns
+from nnlib import Run, Settings, initialize_parameters, l_model_backward, l_model_forward, update_parameters
+from nnlib.data.files import write_json, write_text
+from nnlib.engine import Step, gather, join
+from nnlib.training import mini_batches
+
+DIMS = (784, 20, 7, 5, 10)
+EXAMPLES, BATCH, RATE, L2 = 38_400, 32, 0.009, 0.01
+STEPS = EXAMPLES // BATCH
+
+Epoch = Callable[[], object]
+Holds = Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Random numbers as sparse as MNIST, an example a row: inputs (N, features) and labels (N,)."""
+
+    X: Tensor
+    labels: Tensor
+
+    @classmethod
+    def make(cls) -> Data:
+        generator = Generator().manual_seed(0)
+        X = torch.rand(EXAMPLES, DIMS[0], generator=generator)
+        inked = torch.rand(EXAMPLES, DIMS[0], generator=generator) < 0.19
+        return cls(X * inked, torch.randint(DIMS[-1], (EXAMPLES,), generator=generator))
+
+    @property
+    def Y(self) -> Tensor:
+        return F.one_hot(self.labels, DIMS[-1]).to(self.X.dtype)
+
+
+# Each of these prepares a contender and returns a function that trains all its replicas for one epoch.
+
+
+def engine(data: Data, replicas: int, use_batchnorm: bool = False) -> Epoch:
+    """The inner loop of `train_replicas`."""
+    settings = Settings(DIMS, RATE, batch_size=BATCH, use_batchnorm=use_batchnorm, L2=L2)
+    weights = join(Run.begin(settings, range(replicas)).parameters, torch.device("cpu"))
+    step = Step(weights, BATCH, settings)
+    rows = torch.cat([data.X, torch.ones(EXAMPLES, 1), data.Y], 1)
+    generators = [Generator().manual_seed(seed) for seed in range(replicas)]
+
+    def epoch() -> None:
+        orders = torch.stack([torch.randperm(EXAMPLES, generator=generator) for generator in generators])
+        for batch in gather(rows, orders, BATCH, DIMS[-1]):
+            step.forward(batch)
+            step.backward(batch)
+
+    return epoch
+
+
+def floor(data: Data, replicas: int) -> Epoch:
+    """Only the two products of the first layer, its forward and its weights' gradient, always on the same batch."""
+    weights = torch.randn(replicas, DIMS[1], DIMS[0] + 1)
+    inputs_T = torch.rand(replicas, BATCH, DIMS[0] + 1)
+    Z = torch.empty(replicas, DIMS[1], BATCH)
+    dZ = torch.rand_like(Z) - 0.5
+
+    def epoch() -> None:
+        for _ in range(STEPS):
+            torch.bmm(weights, inputs_T.mT, out=Z)
+            weights.baddbmm_(dZ, inputs_T, alpha=-RATE / BATCH)
+
+    return epoch
+
+
+def dictionaries(data: Data, replicas: int) -> Epoch:
+    """The readable loop of `l_layer_model`."""
+    X, Y = data.X.T.contiguous(), data.Y.T.contiguous()
+    parameters = initialize_parameters(DIMS)
+    generator = Generator().manual_seed(0)
+
+    def epoch() -> None:
+        nonlocal parameters
+        for batch in mini_batches(EXAMPLES, BATCH, generator):
+            AL, caches = l_model_forward(X[:, batch], parameters)
+            grads = l_model_backward(AL, Y[:, batch], caches, L2)
+            parameters = update_parameters(parameters, grads, RATE)
+
+    return epoch
+
+
+def data_loader(data: Data, batch_size: int = BATCH) -> Iterator[Any]:
+    dataset = torch.utils.data.TensorDataset(data.X, data.labels)
+    yield from torch.utils.data.DataLoader(dataset, batch_size, shuffle=True)
+
+
+def in_memory(data: Data, batch_size: int = BATCH) -> Iterator[Any]:
+    for batch in torch.randperm(EXAMPLES).split(batch_size):
+        yield data.X[batch], data.labels[batch]
+
+
+def autograd(
+    data: Data, replicas: int, batches: Callable[..., Iterator[Any]] = data_loader, batch_size: int = BATCH
+) -> Epoch:
+    """The usual PyTorch program. Its weight decay takes in the biases: sorting them out would only cost it time."""
+    layers = [layer for sizes in pairwise(DIMS) for layer in (nn.Linear(*sizes), nn.ReLU())]
+    model = nn.Sequential(*layers[:-1])
+    optimizer = torch.optim.SGD(model.parameters(), RATE, weight_decay=L2 / batch_size)
+
+    @torch.enable_grad()
+    def epoch() -> None:
+        for x, labels in batches(data, batch_size):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), labels).backward()
+            optimizer.step()
+
+    return epoch
+
+
+def vmap_grad(data: Data, replicas: int) -> Epoch:
+    """`torch.func`: the gradient of one network's cost, mapped over all networks."""
+    parameters = {name: value.squeeze(-1) for name, value in initialize_parameters(DIMS, seed=range(replicas)).items()}
+    generators = [Generator().manual_seed(seed) for seed in range(replicas)]
+
+    def cost(parameters: dict[str, Tensor], x: Tensor, labels: Tensor) -> Tensor:
+        weights, biases = list(parameters.values())[::2], list(parameters.values())[1::2]
+        *hidden, last = zip(weights, biases, strict=True)
+        for W, b in hidden:
+            x = F.linear(x, W, b).relu()
+        penalty = torch.stack([W.square().sum() for W in weights]).sum()
+        return F.cross_entropy(F.linear(x, *last), labels) + L2 / (2 * BATCH) * penalty
+
+    gradient = torch.func.vmap(torch.func.grad(cost))
+
+    def epoch() -> None:
+        orders = torch.stack([torch.randperm(EXAMPLES, generator=generator) for generator in generators])
+        for batch in orders.split(BATCH, 1):
+            for name, grad in gradient(parameters, data.X[batch], data.labels[batch]).items():
+                parameters[name].sub_(grad, alpha=RATE)
+
+    return epoch
+
+
+def scikit_learn(data: Data, replicas: int) -> Epoch:
+    from sklearn.neural_network import MLPClassifier
+
+    model = MLPClassifier(DIMS[1:-1], solver="sgd", alpha=L2, batch_size=BATCH, learning_rate_init=RATE, momentum=0)
+    return partial(model.partial_fit, data.X.numpy(), data.labels.numpy(), classes=range(DIMS[-1]))
+
+
+def jax_scan(data: Data, replicas: int) -> Epoch:
+    """An epoch as one compiled program: a scan over the steps, mapped over the networks."""
+    import jax
+    from jax import numpy as jnp
+
+    X, Y = jnp.asarray(data.X.numpy()), jnp.asarray(data.Y.numpy())
+    networks = initialize_parameters(DIMS, seed=range(replicas))
+    state = [
+        (jnp.asarray(networks[f"W{layer}"].mT.numpy()), jnp.asarray(networks[f"b{layer}"].mT.numpy()))
+        for layer in range(1, len(DIMS))
+    ]
+    generators = [Generator().manual_seed(seed) for seed in range(replicas)]
+
+    def cost(parameters: Any, x: Any, y: Any) -> Any:
+        *hidden, (W_last, b_last) = parameters
+        for W, b in hidden:
+            x = jax.nn.relu(x @ W + b)
+        penalty = sum((W * W).sum() for W, _ in parameters)
+        return -(y * jax.nn.log_softmax(x @ W_last + b_last)).sum() / BATCH + L2 / (2 * BATCH) * penalty
+
+    def step(parameters: Any, batch: Any) -> Any:
+        grads = jax.grad(cost)(parameters, X[batch], Y[batch])
+        return jax.tree.map(lambda value, grad: value - RATE * grad, parameters, grads), None
+
+    train = jax.jit(jax.vmap(lambda parameters, order: jax.lax.scan(step, parameters, order)[0]))
+
+    def epoch() -> None:
+        nonlocal state
+        orders = torch.stack([torch.randperm(EXAMPLES, generator=generator) for generator in generators])
+        state = jax.block_until_ready(train(state, orders.view(replicas, STEPS, BATCH).int().numpy()))
+
+    return epoch
+
+
+@dataclass(frozen=True)
+class Contender:
+    name: str
+    prepare: Callable[..., Epoch]
+    replicas: int = 1
+    # None: as many as asked for; a text: its library decides.
+    threads: int | str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}, R = {self.replicas}"
+
+
+ENGINE, ENGINE_1, LOADER, JAX, FLOOR = (
+    "this engine",
+    "this engine, one thread",
+    "torch autograd, DataLoader",
+    "JAX jit(vmap(scan))",
+    "floor: two products",
+)
+NORM = ", batch norm"
+
+CONTENDERS = (
+    *(Contender(ENGINE, engine, replicas) for replicas in (1, 8, 32)),
+    *(Contender(ENGINE + NORM, engine, replicas, options={"use_batchnorm": True}) for replicas in (1, 8, 32)),
+    Contender(ENGINE_1, engine, 1, 1),
+    Contender(ENGINE_1 + NORM, engine, 1, 1, {"use_batchnorm": True}),
+    Contender("study-style loop", dictionaries),
+    Contender(LOADER, autograd),
+    Contender("torch autograd, tensors in memory", autograd, options={"batches": in_memory}),
+    *(Contender("torch.func vmap(grad)", vmap_grad, replicas) for replicas in (8, 32)),
+    Contender("scikit-learn MLPClassifier", scikit_learn, 1, "own"),
+    *(Contender(JAX, jax_scan, replicas, "own") for replicas in (1, 8, 32)),
+    *(Contender(FLOOR, floor, replicas) for replicas in (1, 32)),
+)
+
+# What is divided by what, and the bound that the ratio is to keep.
+GOALS: tuple[tuple[str, str, str, Holds, float], ...] = (
+    ("32 replicas: faster than JAX", f"{JAX}, R = 32", f"{ENGINE}, R = 32", operator.ge, 3),
+    ("32 replicas: of the floor", f"{ENGINE}, R = 32", f"{FLOOR}, R = 32", operator.le, 2),
+    ("32 replicas: batch norm", f"{ENGINE}{NORM}, R = 32", f"{ENGINE}, R = 32", operator.le, 1.5),
+    ("8 replicas: batch norm", f"{ENGINE}{NORM}, R = 8", f"{ENGINE}, R = 8", operator.le, 1.5),
+    ("1 replica: batch norm", f"{ENGINE}{NORM}, R = 1", f"{ENGINE}, R = 1", operator.le, 1.5),
+    ("1 replica: faster than JAX", f"{JAX}, R = 1", f"{ENGINE}, R = 1", operator.ge, 1),
+    ("1 replica, one thread: faster than JAX", f"{JAX}, R = 1", f"{ENGINE_1}, R = 1", operator.ge, 1),
+    ("1 replica: faster than DataLoader", f"{LOADER}, R = 1", f"{ENGINE}, R = 1", operator.ge, 5),
+    ("1 replica, one thread: faster than DataLoader", f"{LOADER}, R = 1", f"{ENGINE_1}, R = 1", operator.ge, 5),
+)
+BOUNDS = {operator.ge: "at least", operator.le: "at most"}
+
+
+def with_threads(epoch: Epoch, threads: int) -> Epoch:
+    def run() -> None:
+        torch.set_num_threads(threads)
+        epoch()
+
+    return run
+
+
+def prepare_all(data: Data, threads: int) -> dict[str, Epoch]:
+    """The contenders that can be had, by key."""
+    ready = {}
+    for one in CONTENDERS:
+        try:
+            epoch = one.prepare(data, one.replicas, **one.options)
+        except ImportError:
+            continue
+        ready[one.key] = with_threads(epoch, one.threads if isinstance(one.threads, int) else threads)
+    return ready
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Microseconds per replica and gradient step, here and elsewhere.")
+    parser.add_argument("--rounds", type=int, default=7, help="epochs of each, in turn (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="of torch (default: %(default)s, as in params.yaml)")
+    arguments = parser.parse_args()
+
+    torch.set_grad_enabled(False)
+    seconds = take_turns(prepare_all(Data.make(), arguments.threads), arguments.rounds)
+    rows = [row(one, arguments.threads, seconds.get(one.key)) for one in CONTENDERS]
+    goals = [goal(*one, seconds) for one in GOALS]
+    about = machine()
+    work = {"examples": EXAMPLES, "batch_size": BATCH, "layers_dims": DIMS, "L2": L2, "rounds": arguments.rounds}
+    text = report(about, work, rows, goals)
+    write_json(FOLDER / "results.json", {"machine": about, "work": work, "rows": rows, "goals": goals})
+    write_text(FOLDER / "training.md", text)
+    print(text)
+
+
+def row(one: Contender, threads: int, seconds: list[float] | None) -> dict[str, Any]:
+    times = spread([second / STEPS / one.replicas * 1e6 for second in seconds]) if seconds else (None, None, None)
+    record: dict[str, Any] = {"name": one.name, "replicas": one.replicas, "threads": one.threads or threads}
+    return record | dict(zip(("microseconds", "min", "max"), times, strict=True))
+
+
+def goal(name: str, above: str, below: str, holds: Holds, bound: float, seconds: dict[str, Any]) -> dict[str, Any]:
+    """The median over rounds of the ratio within a round, and whether it keeps the bound; None where one is missing."""
+    known = above in seconds and below in seconds
+    ratio = spread([a / b for a, b in zip(seconds[above], seconds[below], strict=True)])[0] if known else None
+    met = holds(ratio, bound) if ratio is not None else None
+    return {"name": name, "ratio": ratio, "bound": f"{BOUNDS[holds]} {bound:g}", "met": met}
+
+
+def report(about: dict[str, Any], work: dict[str, Any], rows: list[dict[str, Any]], goals: list[dict[str, Any]]) -> str:
+    absent = ("not installed", "")
+    times = (
+        (one["name"], one["replicas"], one["threads"])
+        + ((f"{one['microseconds']:.1f}", f"{one['min']:.1f}–{one['max']:.1f}") if one["microseconds"] else absent)
+        for one in rows
+    )
+    verdicts = (
+        (one["name"], f"{one['ratio']:.2f} ×" if one["ratio"] else absent[0], one["bound"], IN_WORDS[one["met"]])
+        for one in goals
+    )
+    network = "-".join(map(str, work["layers_dims"]))
+    return (
+        f"Network {network}, mini-batches of {work['batch_size']} from {work['examples']:,} examples, "
+        f"medians of {work['rounds']} rounds in turn.\n{in_words(about)}\n\n"
+        + markdown(("µs per replica and step", "replicas", "threads", "median", "min–max"), times)
+        + "\n"
+        + markdown(("goal", "ratio", "wanted", "met"), verdicts)
+    )
+
+
+IN_WORDS = {True: "yes", False: "**no**", None: "–"}
+
+if __name__ == "__main__":
+    main()

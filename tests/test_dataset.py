@@ -1,0 +1,100 @@
+"""From images to arrays: scale, layout, labels, and a split that loses and doubles nothing."""
+
+import pytest
+import torch
+
+from nnlib.data import dataset
+
+
+def images(m, offset=0):
+    """Images of 28 × 28 whose grey level is their number, with their number modulo 10 as label."""
+    numbers = torch.arange(offset, offset + m)
+    return numbers.to(torch.uint8)[:, None, None].expand(m, 28, 28).clone(), (numbers % 10).to(torch.uint8)
+
+
+TRAIN, OFFICIAL = images(100), images(30, offset=200)
+
+
+def numbers(arrays, *names):
+    """Which images some sets hold, in order."""
+    return sorted(round(255 * grey) for name in names for grey in arrays[f"X_{name}"][0].tolist())
+
+
+SPLIT = ("train", "validation", "test")
+
+
+def test_the_studys_split_has_its_sizes_and_every_example_once():
+    parts = dataset.split(60_000, 0.2, 0.2, seed=0)
+    assert {name: len(part) for name, part in parts.items()} == {"train": 38_400, "validation": 9_600, "test": 12_000}
+    assert torch.equal(torch.cat(list(parts.values())).sort().values, torch.arange(60_000))
+
+
+def test_the_seed_decides_the_split():
+    one, same, other = (dataset.split(100, 0.2, 0.2, seed)["test"] for seed in (0, 0, 1))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert not torch.equal(one, torch.arange(80, 100))
+
+
+def test_pixels_are_fractions_and_images_columns_row_by_row():
+    pixels = torch.tensor([[[0, 51], [102, 255]], [[255, 0], [0, 0]]], dtype=torch.uint8)
+    X = dataset.flatten(dataset.normalize(pixels))
+    assert X.dtype == torch.float32
+    assert X.is_contiguous()
+    torch.testing.assert_close(X, torch.tensor([[0.0, 1.0], [0.2, 0.0], [0.4, 0.0], [1.0, 0.0]]))
+
+
+def test_one_hot_has_a_single_1_in_each_column():
+    Y = dataset.one_hot(torch.tensor([2, 0], dtype=torch.uint8), classes=3)
+    assert Y.dtype == torch.float32
+    assert Y.tolist() == [[0, 1], [0, 0], [1, 0]]
+
+
+def test_the_train_pool_is_split_and_the_official_set_kept():
+    arrays = dataset.preprocess(TRAIN, OFFICIAL)
+    shapes = {name: tuple(array.shape) for name, array in arrays.items() if name[0] == "X"}
+    assert shapes == {"X_train": (784, 64), "X_validation": (784, 16), "X_test": (784, 20), "X_official": (784, 30)}
+    assert numbers(arrays, *SPLIT) == list(range(100))
+    assert numbers(arrays, "official") == list(range(200, 230))
+    for name, (X, Y) in dataset.sets(arrays).items():
+        assert torch.equal(Y.argmax(0), (X[0] * 255).round().long() % 10), name
+
+
+def test_the_pool_of_all_splits_both_and_leaves_no_official_set():
+    arrays = dataset.preprocess(TRAIN, OFFICIAL, pool="all")
+    assert tuple(dataset.sets(arrays)) == SPLIT
+    assert numbers(arrays, *SPLIT) == [*range(100), *range(200, 230)]
+
+
+def test_a_limit_takes_so_many_of_the_pool_and_of_the_official_set():
+    arrays = dataset.preprocess(TRAIN, OFFICIAL, examples=25)
+    assert len(numbers(arrays, *SPLIT)) == 25
+    assert numbers(arrays, "official") == list(range(200, 225))
+    assert len(numbers(dataset.preprocess(TRAIN, OFFICIAL, examples=50), "official")) == 30
+
+
+@pytest.mark.parametrize(
+    ("mistake", "argument"),
+    [
+        *[
+            (
+                lambda name=name, value=value: dataset.split(
+                    100, **{"test": 0.2, "validation": 0.2, name: value}, seed=0
+                ),
+                name,
+            )
+            for name in ("test", "validation")
+            for value in (0, 1, -0.1, 1.5, float("nan"))
+        ],
+        (lambda: dataset.split(1, 0.2, 0.2, 0), "validation|test"),
+        (lambda: dataset.split(2, 0.9, 0.2, 0), "train|validation"),
+        (lambda: dataset.one_hot(torch.tensor([3, 10])), "labels: expected 0 to 9, got 10"),
+        (lambda: dataset.one_hot(torch.tensor([-1])), "labels"),
+        (lambda: dataset.preprocess(TRAIN, OFFICIAL, pool="test"), "pool"),
+        (lambda: dataset.preprocess(TRAIN, OFFICIAL, examples=101), "examples"),
+        (lambda: dataset.preprocess(TRAIN, OFFICIAL, examples=-1), "examples"),
+    ],
+)
+def test_a_mistake_is_named(mistake, argument):
+    with pytest.raises(ValueError, match=f"^({argument})"):
+        mistake()

@@ -1,0 +1,262 @@
+"""Many networks at once: step for step the readable loop, each as if it were alone, stopped, resumed or diverged."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import problem
+from torch.testing import assert_close
+
+import nnlib
+from nnlib import Run, Settings, engine, train_replicas
+from nnlib.data.files import load_tensors, save_tensors
+from nnlib.training import l_layer_model
+
+TRAIN, VALIDATION = problem(50), problem(30, seed=1)
+# Batches of 16, 16, 16 and 2.
+SETTINGS = Settings([6, 5, 4, 3], learning_rate=0.1, epochs=4, batch_size=16, look_every=2)
+BATCHNORMS = {
+    "none": {},
+    "straight_through": {"use_batchnorm": True},
+    "exact": {"use_batchnorm": True, "batchnorm_rule": "exact"},
+}
+BATCHNORM = pytest.mark.parametrize("batchnorm", BATCHNORMS)
+COSTS = ("train_cost", "validation_cost", "sum_squared_weights")
+
+
+def train(settings=SETTINGS, seeds=(0, 1, 2), dtype=torch.float64, **options):
+    sets = [tuple(array.to(dtype) for array in pair) for pair in (TRAIN, VALIDATION)]
+    return train_replicas(*sets, settings, list(seeds), **options)
+
+
+def train_alone(settings, seed):
+    """Parameters and records of the same run by the readable loop."""
+    records = []
+    options = {**vars(settings), "num_iterations": settings.epochs, "seed": seed, "record": records.append}
+    parameters, _ = l_layer_model(
+        *TRAIN, validation=VALIDATION, **{name: value for name, value in options.items() if name != "epochs"}
+    )
+    return parameters, records
+
+
+def assert_same_bits(one, other, which=slice(None)):
+    """That parameters, and how the replicas ended, agree to the last bit."""
+    for name, value in one.parameters.items():
+        assert torch.equal(value[which], other.parameters[name][which]), name
+    for name in ("stopped_at", "diverged_at"):
+        assert torch.equal(getattr(one, name)[which], getattr(other, name)[which]), name
+
+
+def assert_close_to_alone(run, replica, alone, **tolerance):
+    parameters, records = alone
+    for name, value in parameters.items():
+        assert_close(run.parameters[name][replica], value, **tolerance)
+    ours = [record for record in run.records() if record["replica"] == replica]
+    assert [record["step"] for record in ours] == [record["step"] for record in records]
+    for name in COSTS:
+        values = ([record[name] for record in history] for history in (ours, records))
+        assert_close(*map(torch.tensor, values), **tolerance, equal_nan=True)
+
+
+@pytest.mark.parametrize("L2", [0.0, 0.5])
+@BATCHNORM
+def test_it_follows_the_readable_loop_step_for_step(batchnorm, L2):
+    # Four epochs: batch norm's true derivative divides by a feature's deviation, and one that is nearly constant in a
+    # batch, of two examples say, would enlarge the last digit's rounding with every step.
+    settings = replace(SETTINGS, L2=L2, look_every=1, **BATCHNORMS[batchnorm])
+    run = train(settings)
+    assert run.step == 16
+    for replica in range(3):
+        assert_close_to_alone(run, replica, train_alone(settings, replica), rtol=1e-10, atol=1e-10)
+
+
+@BATCHNORM
+def test_in_float32_it_is_the_same_within_rounding(batchnorm):
+    settings = replace(SETTINGS, L2=0.5, **BATCHNORMS[batchnorm])
+    single, double = train(settings, dtype=torch.float32), train(settings)
+    assert single.parameters["W1"].dtype == torch.float32
+    for name, value in double.parameters.items():
+        assert_close(single.parameters[name].double(), value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.fixture
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 2], indirect=True)
+@BATCHNORM
+def test_a_replica_is_the_same_whatever_runs_beside_it(batchnorm, threads):
+    settings = replace(SETTINGS, L2=0.5, **BATCHNORMS[batchnorm])
+    runs = [train(settings, range(replicas), torch.float32) for replicas in (1, 3, 8)]
+    for run in runs[:2]:
+        beside = slice(run.replicas)
+        for name, value in run.parameters.items():
+            # With two threads, the products of one network are shared out otherwise than those of many.
+            if threads == 1:
+                assert torch.equal(value, runs[2].parameters[name][beside]), name
+            assert_close(value, runs[2].parameters[name][beside], rtol=1e-4, atol=1e-5)
+        for name in COSTS:
+            # A set passes through all networks in one product, whose last digit may depend on their number.
+            assert_close(getattr(run, name), getattr(runs[2], name)[:, beside], rtol=1e-4, atol=1e-5)
+
+
+def test_each_replica_has_its_own_l2():
+    strengths = [0.0, 0.5, 3.0]
+    run = train(replace(SETTINGS, L2=torch.tensor(strengths, dtype=torch.float64)))
+    for replica, strength in enumerate(strengths):
+        alone = train_alone(replace(SETTINGS, L2=strength), replica)
+        assert_close_to_alone(run, replica, alone, rtol=1e-10, atol=1e-10)
+
+
+STOPPING = replace(SETTINGS, epochs=20, patience=5, threshold=0.001)
+
+
+def test_a_replica_that_stops_is_frozen_while_others_go_on():
+    run = train(STOPPING, range(6))
+    stopped = run.stopped_at > 0
+    assert stopped.any()
+    assert run.running.any()
+    assert len(run.stopped_at[stopped].unique()) > 1
+    for replica in range(6):
+        alone = train_alone(STOPPING, replica)
+        assert alone[1][-1]["status"] == ("stopped" if stopped[replica] else "finished")
+        assert run.stopped_at[replica] in (0, alone[1][-1]["step"])
+        assert_close_to_alone(run, replica, alone, rtol=1e-9, atol=1e-9)
+        for name in COSTS:
+            assert getattr(run, name)[run.steps > alone[1][-1]["step"], replica].isnan().all()
+
+
+def test_it_ends_when_all_replicas_have_stopped():
+    run = train(replace(SETTINGS, epochs=1000, patience=1, threshold=1e9))
+    assert run.stopped_at.tolist() == [4, 4, 4]
+    assert run.epoch == 1
+
+
+def test_a_replica_that_diverges_is_frozen_and_harms_no_other():
+    # A step of 0.1 · 10¹⁰ / 16 weight decay makes every step's weights a hundred million times larger.
+    settings = replace(SETTINGS, epochs=20)
+    healthy = train(replace(settings, L2=torch.zeros(3)))
+    run = train(replace(settings, L2=torch.tensor([0.0, 1e10, 0.0])))
+    assert run.diverged_at.gt(0).tolist() == [False, True, False]
+    assert run.running.tolist() == [True, False, True]
+    assert_same_bits(run, healthy, [0, 2])
+    step = run.diverged_at[1]
+    look = run.steps.tolist().index(step)
+    ended = torch.stack([run.train_cost[:, 1], run.validation_cost[:, 1]])
+    assert ended[:, :look].isfinite().all()
+    assert not ended[:, look].isfinite().all()
+    assert ended[:, look + 1 :].isnan().all()
+    parameters, records = train_alone(replace(settings, L2=1e10), 1)
+    assert (records[-1]["step"], records[-1]["status"]) == (step, "diverged")
+    for name, value in parameters.items():
+        assert_close(run.parameters[name][1], value, rtol=1e-9, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "stopped_by_half"), [(SETTINGS, 0), (replace(SETTINGS, patience=2, threshold=0.1), 2)]
+)
+@BATCHNORM
+def test_going_on_from_a_file_is_as_if_never_interrupted(tmp_path, batchnorm, settings, stopped_by_half):
+    settings = replace(settings, L2=0.5, **BATCHNORMS[batchnorm])
+    at_once = train(settings, dtype=torch.float32)
+    save_tensors(tmp_path / "half.safetensors", train(replace(settings, epochs=2), dtype=torch.float32).tensors())
+    half = Run.from_tensors(load_tensors(tmp_path / "half.safetensors"))
+    before = {name: value.clone() for name, value in half.tensors().items()}
+    resumed = train(settings, dtype=torch.float32, start=half)
+    assert (half.epoch, half.stopped_at.count_nonzero()) == (2, stopped_by_half)
+    for name, value in at_once.tensors().items():
+        assert torch.equal(resumed.tensors()[name].nan_to_num(-1), value.nan_to_num(-1)), name
+    assert all(torch.equal(half.tensors()[name].nan_to_num(), before[name].nan_to_num()) for name in before)
+
+
+def test_going_on_is_the_same_where_an_epoch_ends_between_two_looks():
+    settings = replace(SETTINGS, look_every=3)
+    resumed = train(settings, start=train(replace(settings, epochs=2)))
+    assert_same_bits(resumed, train(settings))
+    assert resumed.steps.tolist() == train(settings).steps.tolist()
+
+
+def test_going_on_from_a_finished_run_changes_nothing():
+    run = train()
+    again = train(start=run)
+    assert all(torch.equal(again.tensors()[name], value) for name, value in run.tensors().items())
+
+
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_a_run_comes_back_from_its_tensors(tmp_path, epochs):
+    run = train(replace(SETTINGS, epochs=epochs))
+    save_tensors(tmp_path / "run.safetensors", run.tensors())
+    loaded = Run.from_tensors(load_tensors(tmp_path / "run.safetensors"))
+    assert (loaded.epoch, loaded.step, loaded.replicas) == (epochs, 4 * epochs, 3)
+    assert loaded.parameters.keys() == run.parameters.keys()
+    for name, value in run.tensors().items():
+        assert torch.equal(loaded.tensors()[name], value), name
+
+
+def test_progress_is_told_of_every_look():
+    told = []
+    run = train(progress=lambda step, costs: told.append((step, costs.tolist())))
+    assert told == list(zip(run.steps.tolist(), run.validation_cost.tolist(), strict=True))
+
+
+def test_every_replica_has_an_order_of_its_own():
+    orders = torch.stack([torch.arange(7), torch.arange(7).flip(0)])
+    rows = torch.stack([torch.arange(7) * 10, torch.arange(7)], 1)
+    batches = engine.gather(rows, orders, 3, classes=1)
+    # Each batch is valid until the next one.
+    seen = [(batch.inputs_T.squeeze(-1).tolist(), batch.labels.squeeze(1).tolist()) for batch in batches]
+    assert [labels for _, labels in seen] == [[[x // 10 for x in row] for row in inputs] for inputs, _ in seen]
+    assert [inputs for inputs, _ in seen] == [
+        [[0, 10, 20], [60, 50, 40]],
+        [[30, 40, 50], [30, 20, 10]],
+        [[60], [0]],
+    ]
+
+
+@pytest.mark.parametrize("numbers_held", [1, 300, 2**24])
+def test_accuracy_is_predict_a_few_networks_at_a_time(numbers_held, monkeypatch):
+    monkeypatch.setattr(engine, "EVALUATE", numbers_held)
+    run = train()
+    assert torch.equal(nnlib.accuracy(*VALIDATION, run.parameters), nnlib.predict(*VALIDATION, run.parameters))
+
+
+def test_too_many_replicas_are_refused_before_training(monkeypatch):
+    monkeypatch.setattr(Run, "begin", None)
+    with pytest.raises(MemoryError, match=r"^replicas: 1000000000 need about .* GiB"):
+        train_replicas(TRAIN, VALIDATION, SETTINGS, range(10**9))
+
+
+@pytest.mark.parametrize(
+    ("settings", "seeds", "options", "argument"),
+    [
+        ({}, [], {}, "seeds"),
+        ({"batchnorm_rule": "none"}, [0], {}, "batchnorm_rule"),
+        ({"rule": "zeros"}, [0], {}, "rule"),
+        ({"batch_size": 51}, [0], {}, "batch_size"),
+        ({"batch_size": 0}, [0], {}, "batch_size"),
+        ({"layers_dims": [7, 3]}, [0], {}, "X"),
+        ({"layers_dims": [6, 4]}, [0], {}, "Y"),
+        ({"L2": -1.0}, [0], {}, "L2"),
+        ({"L2": torch.zeros(3)}, [0, 1], {}, "L2"),
+        ({}, [0, 1], {"start": [0, 1, 2]}, "start|seeds"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_mistake_is_named(settings, seeds, options, argument):
+    if "start" in options:
+        options = {"start": train(replace(SETTINGS, epochs=1), options["start"])}
+    with pytest.raises(ValueError, match=f"^({argument}):"):
+        train(replace(SETTINGS, **settings), seeds, **options)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU: there is none here")
+@BATCHNORM
+def test_a_gpu_gives_the_same_within_rounding(batchnorm):
+    settings = replace(SETTINGS, L2=0.5, **BATCHNORMS[batchnorm])
+    cpu, cuda = (train(settings, device=device).tensors() for device in ("cpu", "cuda"))
+    for name, value in cpu.items():
+        assert_close(cuda[name], value, rtol=1e-7, atol=1e-7)

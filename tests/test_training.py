@@ -1,0 +1,189 @@
+"""The readable loop: the stopping rule, what is logged, and training against the same training by autograd."""
+
+import pytest
+import torch
+from conftest import normal, problem
+from torch.nn.functional import cross_entropy
+from torch.testing import assert_close
+
+import nnlib
+from nnlib.training import StoppingRule, evaluate_cost, l_layer_model, mini_batches
+
+DIMS = [6, 5, 3]
+T = 1e-5
+
+
+@pytest.mark.parametrize(
+    ("costs", "patience", "stops_at"),
+    [
+        ([5, 4, 3, 2, 1], 1, None),
+        ([1, 1], 1, 2),
+        ([1, 1, 1], 2, 3),
+        ([1, 2, 0.9, 2, 2], 2, 5),  # an improvement starts the count again
+        ([1, 2, 1.5, 1.2], 3, 4),  # only an improvement on the best counts
+        ([1, 1 - T], 1, 2),  # an improvement by the threshold is none
+        ([1, 1 - 1.001 * T], 1, None),
+        ([1, 1 - 0.6 * T, 1 - 1.2 * T, 1 - 1.2 * T], 2, None),  # small ones add up
+        ([1, torch.nan, torch.nan], 2, 3),
+        ([torch.inf], 1, 1),
+        ([1] * 100, 100, None),
+        ([1] * 101, 100, 101),
+    ],
+)
+def test_it_stops_after_so_many_looks_without_improvement(costs, patience, stops_at):
+    rule = StoppingRule(patience, T)
+    stops = [look for look, cost in enumerate(costs, 1) if rule.look(torch.tensor(cost, dtype=torch.float64))]
+    assert stops[:1] == ([stops_at] if stops_at else [])
+
+
+def test_the_stopping_rule_is_the_studys_unless_told_otherwise():
+    assert (StoppingRule().patience, StoppingRule().threshold) == (100, 1e-5)
+
+
+def test_each_network_stops_by_its_own_costs():
+    rule = StoppingRule(patience=2)
+    looks = [rule.look(torch.tensor(costs)).tolist() for costs in ([1.0, 1.0], [0.5, 1.0], [0.2, 1.0])]
+    assert looks == [[False, False], [False, False], [False, True]]
+
+
+def test_every_epoch_has_each_example_once_in_a_new_order_and_the_last_batch_may_be_smaller():
+    generator = torch.Generator().manual_seed(0)
+    first, second = (list(mini_batches(10, 4, generator)) for _ in range(2))
+    assert [len(batch) for batch in first] == [4, 4, 2]
+    assert torch.equal(torch.cat(first).sort().values, torch.arange(10))
+    assert not torch.equal(torch.cat(first), torch.cat(second))
+
+
+def trained(X, Y, **options):
+    """Parameters, costs and records of a run."""
+    records = []
+    parameters, costs = l_layer_model(X, Y, DIMS, record=records.append, **options)
+    return parameters, costs, records
+
+
+def column(records, name):
+    return [record[name] for record in records]
+
+
+def test_training_agrees_with_autograd_with_a_smaller_last_batch():
+    (X, Y), rate, L2 = problem(50), 0.1, 0.5
+    ours, _, records = trained(
+        X, Y, learning_rate=rate, num_iterations=3, batch_size=16, L2=L2, seed=4, look_every=1, validation=(X, Y)
+    )
+    generator = torch.Generator().manual_seed(4)
+    leaves = nnlib.initialize_parameters(DIMS, seed=generator, dtype=X.dtype)
+    leaves = {name: value.requires_grad_() for name, value in leaves.items()}
+
+    def cost(X, Y):
+        Z = leaves["W2"] @ torch.relu(leaves["W1"] @ X + leaves["b1"]) + leaves["b2"]
+        decay = leaves["W1"].square().sum() + leaves["W2"].square().sum()
+        return cross_entropy(Z.T, Y.argmax(0)) + L2 / 2 / X.shape[1] * decay
+
+    optimizer = torch.optim.SGD(leaves.values(), rate)
+    before, after = [], []
+    for _ in range(3):
+        for batch in torch.randperm(50, generator=generator).split(16):
+            optimizer.zero_grad()
+            loss = cost(X[:, batch], Y[:, batch])
+            loss.backward()
+            optimizer.step()
+            before.append(loss.item())
+            after.append(cost(X, Y).item())
+    for name, value in leaves.items():
+        assert_close(ours[name], value.detach(), rtol=1e-10, atol=1e-10)
+    assert column(records, "train_cost") == pytest.approx(before, rel=1e-10)
+    assert column(records, "validation_cost") == pytest.approx(after, rel=1e-10)
+
+
+def test_a_cost_is_kept_every_100_steps_and_the_last_step_is_recorded_too():
+    X, Y = problem(50)
+    _, costs, records = trained(X, Y, num_iterations=50, batch_size=10, validation=problem(20, seed=1))
+    assert column(records, "step") == [100, 200, 250]
+    assert column(records, "epoch") == [20, 40, 50]
+    assert column(records, "status") == ["running", "running", "finished"]
+    assert costs == column(records, "train_cost")[:2]
+
+
+def test_without_a_validation_set_no_validation_cost_is_made_up():
+    _, _, records = trained(*problem(50), num_iterations=1, patience=1, look_every=1)
+    assert column(records, "validation_cost") == [None, None]
+    assert records[-1]["status"] == "finished"
+
+
+# At steps 2, 4, 6 and 8.
+GOLDEN = {
+    "none": [1.1000792351110409, 3.0802870573236976, 1.2708132715168077, 4.014867201313507],
+    "straight_through": [1.6357067819144004, 2.9990622896392667, 1.44532004103617, 4.154608421399627],
+    "exact": [1.612836705033457, 3.035278158955671, 1.4324773901167134, 4.183635185301587],
+}
+
+
+@pytest.mark.parametrize("batchnorm", GOLDEN)
+def test_losses_are_those_of_the_day_this_was_written(batchnorm):
+    _, costs, _ = trained(
+        *problem(50),
+        learning_rate=0.1,
+        num_iterations=2,
+        batch_size=16,
+        L2=0.5,
+        use_batchnorm=batchnorm != "none",
+        batchnorm_rule="exact" if batchnorm == "none" else batchnorm,
+        look_every=2,
+    )
+    assert costs == pytest.approx(GOLDEN[batchnorm], rel=1e-9)
+
+
+@pytest.mark.parametrize("options", [{}, {"use_batchnorm": True, "batchnorm_rule": "exact"}, {"L2": 0.01}], ids=str)
+def test_it_learns(options):
+    X, Y = problem(300)
+    parameters, costs, _ = trained(X, Y, learning_rate=0.1, num_iterations=40, rule="he_fan_in", **options)
+    accuracy = nnlib.predict(*problem(300, seed=1), parameters, use_batchnorm="use_batchnorm" in options)
+    assert accuracy > 0.9
+    assert costs[-1] < costs[0]
+
+
+def test_it_stops_early_and_keeps_the_parameters_of_that_step():
+    X, Y = problem(50)
+    options = {"batch_size": 10, "look_every": 5, "validation": (X, Y), "learning_rate": 0.1}
+    stopped, costs, records = trained(X, Y, **options, threshold=1e9, patience=2)
+    # The first look improves on infinity; the second and the third do not improve by a thousand million.
+    assert column(records, "status") == ["running", "running", "stopped"]
+    assert column(records, "step") == [5, 10, 15]
+    assert len(costs) == 3
+    short, _, _ = trained(X, Y, **options, num_iterations=3)
+    assert all(torch.equal(stopped[name], short[name]) for name in short)
+    assert records[-1]["validation_cost"] == evaluate_cost(X, Y, stopped).item()
+
+
+@pytest.mark.parametrize("validation", [None, problem(20, seed=1)], ids=["alone", "with validation"])
+def test_a_run_that_diverges_says_so_and_ends(validation):
+    X, Y = problem(50)
+    _, costs, records = trained(X, Y, learning_rate=1e200, batch_size=10, look_every=2, validation=validation)
+    assert records[-1]["status"] == "diverged"
+    assert records[-1]["step"] < 500
+    assert len(costs) == len(records)
+    last = [records[-1]["train_cost"], records[-1]["validation_cost"] or 0.0]
+    assert not torch.tensor(last).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "argument"),
+    [
+        ({"batch_size": 51}, "batch_size"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"X": normal(5, 50)}, "X"),
+        ({"X": normal(50)}, "X"),
+        ({"Y": normal(3, 49)}, "Y"),
+        ({"Y": normal(2, 50)}, "Y"),
+        ({"layers_dims": [6, 5, 4]}, "Y"),
+        ({"layers_dims": [6, 0, 3]}, "layer_dims"),
+        ({"rule": "zeros"}, "rule"),
+        ({"use_batchnorm": True, "batchnorm_rule": "none"}, "batchnorm_rule"),
+        ({"L2": -1.0}, "L2"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
+def test_a_mistake_is_named(options, argument):
+    X, Y = problem(50)
+    with pytest.raises(ValueError, match=f"^{argument}:"):
+        l_layer_model(**({"X": X, "Y": Y, "layers_dims": DIMS} | options))
