@@ -263,7 +263,8 @@ def train_replicas(
     train, validation : (X, Y), features × examples and classes × examples
     settings : the configuration
     seeds : one for each replica
-    start : a run of the same settings and seeds with fewer epochs, to go on from; bit for bit as if never interrupted
+    start : a run of the same settings and seeds with fewer epochs, to go on from, bit for bit as if never interrupted;
+        it must end at a look
     device : where to compute; the order of the examples is drawn on the CPU and does not depend on it
     progress : called at every look with (step, validation costs (R,))
 
@@ -280,9 +281,7 @@ def train_replicas(
     """
     X, Y = train
     check_training_set(X, Y, settings.layers_dims, settings.batch_size)
-    choose(BATCHNORM_BACKWARD, settings.batchnorm_rule, "batchnorm_rule")
-    if not seeds:
-        raise ValueError("seeds: expected one or more, got none")
+    check_settings(settings, seeds, start)
     device = torch.device(device)
     check_memory(settings, len(seeds), validation[0].shape[1], X.element_size(), device)
 
@@ -361,6 +360,22 @@ def split(weights: list[Tensor]) -> Parameters:
         for layer, W in enumerate(weights, start=1)
         for name, value in ((f"W{layer}", W[..., :-1]), (f"b{layer}", W[..., -1:]))
     }
+
+
+def check_settings(settings: Settings, seeds: Sequence[int], start: Run | None) -> None:
+    """Raise a ValueError that names the argument if settings, seeds and the run to go on from do not fit together."""
+    choose(BATCHNORM_BACKWARD, settings.batchnorm_rule, "batchnorm_rule")
+    if not seeds:
+        raise ValueError("seeds: expected one or more, got none")
+    strengths = torch.as_tensor(settings.L2).numel()
+    if strengths not in (1, len(seeds)):
+        raise ValueError(f"L2: expected one number, or one for each of the {len(seeds)} seeds, got {strengths}")
+    if start and start.replicas != len(seeds):
+        raise ValueError(f"start: expected a run of {len(seeds)} replicas, one for each seed, got {start.replicas}")
+    if start and start.step % settings.look_every:
+        raise ValueError(
+            f"start: expected a run that ends at a look, a multiple of {settings.look_every} steps, got {start.step}"
+        )
 
 
 def check_memory(settings: Settings, replicas: int, examples: int, bytes_each: int, device: torch.device) -> None:

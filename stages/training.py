@@ -54,7 +54,7 @@ def train_and_write(params: Any, key: str, settings: Settings, shorter: Iterable
     device = choose_device(params.device)
     data = sets(load_tensors(DATASET))
     mark = fingerprint(settings, seeds)
-    start = longest_of_same(shorter, mark)
+    start = longest_of_same(shorter, mark, settings.look_every)
     if start:
         print(f"{key}: going on from epoch {start.epoch} of the same run")
 
@@ -102,7 +102,8 @@ def fingerprint(settings: Settings, seeds: list[int]) -> str:
     return digest.hexdigest()
 
 
-def longest_of_same(paths: Iterable[Path], mark: str) -> Run | None:
-    """The longest of the runs that carry the fingerprint, or None."""
-    same = [path for path in paths if path.exists() and load_metadata(path).get("fingerprint") == mark]
-    return max((Run.from_tensors(load_tensors(path)) for path in same), key=lambda run: run.epoch, default=None)
+def longest_of_same(paths: Iterable[Path], mark: str, look_every: int) -> Run | None:
+    """The longest of the runs that carry the fingerprint and end at a look, or None."""
+    same = [path for path in paths if load_metadata(path).get("fingerprint") == mark]
+    runs = [Run.from_tensors(load_tensors(path)) for path in same]
+    return max((run for run in runs if run.step % look_every == 0), key=lambda run: run.epoch, default=None)
