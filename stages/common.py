@@ -59,6 +59,18 @@ def run_keys(params: Any) -> list[str]:
     return [f"grid-b{b}-e{e}-l{l2}" for b, e, l2 in cells] + [f"experiment-{name}" for name in EXPERIMENTS]
 
 
+def common_settings(params: Any) -> dict[str, Any]:
+    """The settings that every configuration takes from params.yaml."""
+    return {
+        "layers_dims": tuple(params.network.layers_dims),
+        "rule": params.network.initialization,
+        "learning_rate": params.learning_rate,
+        "patience": params.stopping.patience,
+        "threshold": params.stopping.threshold,
+        "look_every": params.stopping.look_every,
+    }
+
+
 def choose_device(name: str) -> torch.device:
     """cpu, cuda, or for auto the one that is there.
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from nnlib import Settings
-from stages.common import run
-from stages.training import common_settings, train_and_write
+from stages.common import common_settings, run
+from stages.training import train_and_write
 
 
 def main(params: Any, name: str, batchnorm: str, l2: str, batchnorm_rule: str) -> None:

@@ -3,8 +3,8 @@
 from typing import Any
 
 from nnlib import Settings
-from stages.common import MODELS, run
-from stages.training import common_settings, train_and_write
+from stages.common import MODELS, common_settings, run
+from stages.training import train_and_write
 
 
 def main(params: Any, batch_size: str, epochs: str, l2: str) -> None:

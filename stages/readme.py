@@ -48,10 +48,12 @@ def drawing() -> str:
 def filled(text: str) -> str:
     """The README with every part between its markers replaced by what it should be."""
     for name, part in PARTS.items():
-        pattern = rf"(<!-- {name}: generated -->\n).*?(<!-- end -->)"
-        if not re.search(pattern, text, flags=re.DOTALL):
+        start, end = f"<!-- {name}: generated -->\n", f"<!-- end of {name} -->"
+        before, found, rest = text.partition(start)
+        _, closed, after = rest.partition(end)
+        if not (found and closed):
             raise ValueError(f"README.md: expected the markers of {name!r}")
-        text = re.sub(pattern, lambda found, part=part: f"{found[1]}\n{part()}\n\n{found[2]}", text, flags=re.DOTALL)
+        text = f"{before}{start}\n{part()}\n\n{end}{after}"
     return text
 
 

@@ -13,8 +13,7 @@ from tqdm import tqdm
 from nnlib import Settings, l_layer_model, train_replicas
 from nnlib.data.dataset import sets
 from nnlib.data.files import load_tensors, write_csv
-from stages.common import DATASET, TIMING, choose_device, run
-from stages.training import common_settings
+from stages.common import DATASET, TIMING, choose_device, common_settings, run
 
 # Experiment: batch norm, L2. What is timed does not depend on how strong the L2 is.
 EXPERIMENTS = {"1": (False, 0.0), "2": (True, 0.01), "3": (False, 0.01), "4": (True, 0.0)}

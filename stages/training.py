@@ -32,18 +32,6 @@ METRICS = (
 )
 
 
-def common_settings(params: Any) -> dict[str, Any]:
-    """The settings that every configuration takes from params.yaml."""
-    return {
-        "layers_dims": tuple(params.network.layers_dims),
-        "rule": params.network.initialization,
-        "learning_rate": params.learning_rate,
-        "patience": params.stopping.patience,
-        "threshold": params.stopping.threshold,
-        "look_every": params.stopping.look_every,
-    }
-
-
 def train_and_write(params: Any, key: str, settings: Settings, shorter: Iterable[Path] = ()) -> None:
     """Train all replicas of one configuration; write its model, its tables, its metrics and its time.
 
@@ -83,14 +71,8 @@ def train_and_write(params: Any, key: str, settings: Settings, shorter: Iterable
 
 def metrics(table: Any) -> dict[str, Any]:
     """Scalars for `dvc metrics`: the mean of each measure with its 95 % interval, and how the replicas ended."""
-    record: dict[str, Any] = {name: interval_record(table[name]) for name in METRICS}
+    record: dict[str, Any] = {name: mean_interval(table[name]).record() for name in METRICS}
     return record | {name: int((table[f"{name}_at"] > 0).sum()) for name in ("stopped", "diverged")}
-
-
-def interval_record(values: Any) -> dict[str, float | None]:
-    """A mean with its 95 % interval as JSON has it: None for what is not there."""
-    interval = mean_interval(values, confidence=0.95, resamples=9999, seed=0)
-    return {key: None if math.isnan(value) else value for key, value in vars(interval).items()}
 
 
 def fingerprint(settings: Settings, seeds: list[int]) -> str:

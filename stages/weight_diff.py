@@ -5,8 +5,8 @@ from typing import Any
 from nnlib import Run
 from nnlib.data.files import load_tensors, save_tensors, write_csv, write_json
 from nnlib.evidence.measures import weight_table
+from nnlib.evidence.statistics import mean_interval
 from stages.common import MODELS, WEIGHT_DIFFERENCES, WEIGHT_TABLE, run
-from stages.training import interval_record
 
 
 def main(params: Any) -> None:
@@ -16,7 +16,7 @@ def main(params: Any) -> None:
     write_json(
         WEIGHT_TABLE.with_suffix(".json"),
         {
-            str(layer): {str(name): interval_record(values[name]) for name in values.columns[2:]}
+            str(layer): {str(name): mean_interval(values[name].to_numpy()).record() for name in values.columns[2:]}
             for layer, values in table.groupby("layer")
         },
     )

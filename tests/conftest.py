@@ -1,7 +1,13 @@
 """What several tests share: one thread, and a small problem that a network can learn."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
+from pipeline import Project
+
+from nnlib.data.mnist import FILES, download
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -23,3 +29,22 @@ def problem(examples, features=6, classes=3, seed=0):
     X = normal(features, examples, seed=seed)
     labels = (normal(classes, features, seed=99) @ X).argmax(0)
     return X, torch.nn.functional.one_hot(labels, classes).T.to(X.dtype)
+
+
+@pytest.fixture(scope="session")
+def mnist(tmp_path_factory):
+    """A folder with MNIST's four files: those of this checkout, else downloaded."""
+    here = Path(__file__).parents[1] / "data" / "raw"
+    if not all((here / name).exists() for name in FILES):
+        here = tmp_path_factory.mktemp("mnist")
+        download(here, user_folder=os.environ.get("MNIST_DIR"))
+    return here
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, mnist):
+    """The pipeline in small, run once; a test that changes anything works on a copy."""
+    project = Project.create(tmp_path_factory.mktemp("project"), mnist)
+    project.dvc("repro")
+    project.commit("results")
+    return project

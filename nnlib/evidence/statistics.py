@@ -24,8 +24,14 @@ class Interval:
     low: float
     high: float
 
+    def record(self) -> dict[str, float | None]:
+        """The three as JSON has them: None for what is not there."""
+        return {name: None if np.isnan(value) else value for name, value in vars(self).items()}
 
-def mean_interval(values: Sequence[float] | Values, confidence: float, resamples: int, seed: int) -> Interval:
+
+def mean_interval(
+    values: Sequence[float] | Values, confidence: float = 0.95, resamples: int = 9999, seed: int = 0
+) -> Interval:
     """The mean with its BCa bootstrap interval (B. Efron, 1987), seeded.
 
     NaNs, runs that diverged, are left out. One value alone, or none, has no interval. Where all values are the same,

@@ -1,0 +1,94 @@
+"""The whole pipeline in small: real MNIST, real `dvc`, but few images, two replicas, few epochs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+REPOSITORY = Path(__file__).parents[1]
+TINY = {
+    "replicas": 2,
+    "threads": 1,
+    "epochs": 2,
+    "preprocess": {"examples": 1600, "validation": 0.25},
+    "grid": {"batch_size": [32, 64], "epochs": [1, 2], "l2": [0.01]},
+    "stopping": {"look_every": 5},
+    "timing": {"rounds": 2, "steps": 10},
+    "evidence": {"resamples": 200},
+}
+ENVIRONMENT = {"DVC_NO_ANALYTICS": "1", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+class Project:
+    """A copy of the repository in a folder of its own, with git, DVC and small parameters."""
+
+    def __init__(self, folder: Path, mnist: Path) -> None:
+        self.folder = folder
+        self.mnist = mnist
+
+    @classmethod
+    def create(cls, folder: Path, mnist: Path) -> Project:
+        listed = subprocess.check_output(["git", "ls-files"], cwd=REPOSITORY, text=True).split()
+        for name in listed:
+            if not name.startswith("reports/") and name != "dvc.lock" and (REPOSITORY / name).exists():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(REPOSITORY / name, folder / name)
+        project = cls(folder, mnist)
+        project.set(**TINY)
+        project.git("init", "-q", "-b", "main")
+        project.git("config", "user.name", "test")
+        project.git("config", "user.email", "test@localhost")
+        project.commit("start")
+        return project
+
+    def copy(self, folder: Path) -> Project:
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder, self.mnist)
+
+    def set(self, **changes: object) -> None:
+        path = self.folder / "params.yaml"
+        params = yaml.safe_load(path.read_text())
+        for name, value in changes.items():
+            params[name] = params[name] | value if isinstance(value, dict) else value
+        path.write_text(yaml.safe_dump(params))
+
+    def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+        result = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=os.environ | ENVIRONMENT | {"MNIST_DIR": str(self.mnist)} | environment,
+            capture_output=True,
+            text=True,
+        )
+        if check and result.returncode:
+            raise AssertionError(f"{' '.join(command)} ended with {result.returncode}:\n{result.stdout}{result.stderr}")
+        return result
+
+    def dvc(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", "dvc", *arguments, check=check, **environment)
+
+    def git(self, *arguments: str) -> str:
+        return self.run("git", *arguments).stdout
+
+    def commit(self, message: str) -> None:
+        self.git("add", "-A")
+        self.git("commit", "-qm", message)
+
+    def results(self) -> dict[str, bytes]:
+        """Every result file by name, but for the timing files and what depends on them."""
+        timed = {"verdicts.csv", "verdicts.json", "report.html", "report.md", "batchnorm.svg", "verdicts.svg"}
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for top in ("data/models", "data/processed", "reports")
+            for path in sorted((self.folder / top).rglob("*"))
+            if path.is_file() and "times" not in path.parts and path.name not in timed and path.name != ".gitignore"
+        }
+
+
+def stages_that_ran(output: str) -> list[str]:
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
