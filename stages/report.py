@@ -3,7 +3,7 @@
 from typing import Any
 
 from nnlib import figures
-from nnlib.data.files import write_text
+from nnlib.data.files import write_csv, write_text
 from nnlib.playground import playground_data
 from stages.common import FIGURES, REPORTS, run
 from stages.plates import PLATES
@@ -25,6 +25,7 @@ def main(params: Any) -> None:
     templates = environment()
     write_text(REPORTS / "report.md", templates.get_template("report.md.j2").render(context))
     write_text(REPORTS / "report.html", templates.get_template("report.html.j2").render(context, svgs=svgs))
+    write_csv(REPORTS / "confusion.csv", results.readings)
     print(f"{len(PLATES)} figures, reports/report.html and reports/report.md")
 
 

@@ -15,7 +15,7 @@ from nnlib import Run
 from nnlib.data.dataset import sets
 from nnlib.data.files import load_tensors, read_json
 from nnlib.evidence.anomaly import Implied, implied_weights
-from nnlib.evidence.measures import confident_mistakes, confusion_matrix
+from nnlib.evidence.measures import confident_mistakes, confusion_matrix, readings
 from nnlib.evidence.statistics import mean_interval
 from nnlib.figures import EXPERIMENTS, grid_keys, label_of
 from stages.common import (
@@ -188,6 +188,11 @@ class Results:
             key: confusion_matrix(*self.test, self.models[key].parameters, use_batchnorm=uses_batchnorm(key))
             for key in FOUR
         }
+
+    @property
+    def readings(self) -> pd.DataFrame:
+        """What experiment 3, replica 0, reads each test image as: digit, guess."""
+        return readings(*self.test, first(self.with_l2))
 
     @cached_property
     def mistakes(self) -> dict[str, Any]:

@@ -156,6 +156,12 @@ def test_a_replica_that_diverges_is_frozen_and_harms_no_other():
         assert_close(run.parameters[name][1], value, rtol=1e-9, atol=0, equal_nan=True)
 
 
+def test_a_replica_that_could_stop_and_diverges_has_diverged():
+    run = train(replace(SETTINGS, patience=1, L2=1e10))
+    assert run.diverged_at.gt(0).all()
+    assert run.stopped_at.eq(0).all()
+
+
 @pytest.mark.parametrize(
     ("settings", "stopped_by_half"), [(SETTINGS, 0), (replace(SETTINGS, patience=2, threshold=0.1), 2)]
 )

@@ -123,6 +123,12 @@ def confident_mistakes(X: Tensor, Y: Tensor, parameters: Parameters, *, how_many
     }
 
 
+def readings(X: Tensor, Y: Tensor, parameters: Parameters) -> pd.DataFrame:
+    """What one network reads each image as: digit, guess."""
+    labels, guesses, _ = _guesses(X, Y, parameters, use_batchnorm=False)
+    return pd.DataFrame({"digit": labels.numpy(), "guess": guesses.numpy()})
+
+
 def _guesses(X: Tensor, Y: Tensor, parameters: Parameters, use_batchnorm: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Labels (m,), and for each network the most probable class and its probability, (..., m)."""
     AL, _ = l_model_forward(X, parameters, use_batchnorm)
