@@ -157,7 +157,7 @@ def test_a_replica_that_diverges_is_frozen_and_harms_no_other():
 
 
 def test_a_replica_that_could_stop_and_diverges_has_diverged():
-    run = train(replace(SETTINGS, patience=1, L2=1e10))
+    run = train(replace(SETTINGS, patience=1, L2=1e200))
     assert run.diverged_at.gt(0).all()
     assert run.stopped_at.eq(0).all()
 
@@ -177,13 +177,6 @@ def test_going_on_from_a_file_is_as_if_never_interrupted(tmp_path, batchnorm, se
     for name, value in at_once.tensors().items():
         assert torch.equal(resumed.tensors()[name].nan_to_num(-1), value.nan_to_num(-1)), name
     assert all(torch.equal(half.tensors()[name].nan_to_num(), before[name].nan_to_num()) for name in before)
-
-
-def test_going_on_is_the_same_where_an_epoch_ends_between_two_looks():
-    settings = replace(SETTINGS, look_every=3)
-    resumed = train(settings, start=train(replace(settings, epochs=2)))
-    assert_same_bits(resumed, train(settings))
-    assert resumed.steps.tolist() == train(settings).steps.tolist()
 
 
 def test_going_on_from_a_finished_run_changes_nothing():
@@ -248,7 +241,8 @@ def test_too_many_replicas_are_refused_before_training(monkeypatch):
         ({"layers_dims": [6, 4]}, [0], {}, "Y"),
         ({"L2": -1.0}, [0], {}, "L2"),
         ({"L2": torch.zeros(3)}, [0, 1], {}, "L2"),
-        ({}, [0, 1], {"start": [0, 1, 2]}, "start|seeds"),
+        ({}, [0, 1], {"start": [0, 1, 2]}, "start"),
+        ({"look_every": 3}, [0, 1], {"start": [0, 1]}, "start"),  # its 4 steps end between two looks
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
