@@ -105,6 +105,20 @@ def test_many_claims_need_more_evidence_than_one():
     assert verdicts([rule] * 4, measured)[0].p == pytest.approx(4 * 2 * 2**-7)
 
 
+@pytest.mark.parametrize(
+    ("comparisons", "p"),
+    [
+        ([{"of": "a/x", "low": 0.5}], 2 * 2**-10),  # supported
+        ([{"of": "a/x", "high": 0.5}], 2 * 2**-10),  # contradicted
+        ([{"of": "a/x", "low": 0.4, "high": 0.5}], 2 * 2 * 2**-10),  # by either bound
+        ([{"of": "a/x", "high": 0.5}, {"of": "a/x", "high": 0.7}], 2 * 2 * 2**-10),  # by either comparison
+        ([{"of": "a/x", "low": 0.5}, {"of": "a/x", "low": 0.4}], 2 * 2**-10),  # supported by both
+    ],
+)
+def test_each_way_to_fail_has_its_price(comparisons, p):
+    assert verdicts([claim(*comparisons)], {"a": {"x": around(0.6)}})[0].p == pytest.approx(p)
+
+
 @pytest.mark.xfail(strict=True, reason="16 · 2 bounds · 2 ways · 2⁻¹⁰ is above 0.05: ten replicas cannot contradict it")
 def test_ten_replicas_can_contradict_the_study_s_longest_claim():
     longest = max(CLAIMS, key=lambda one: len(one.comparisons))
