@@ -42,19 +42,26 @@ def in_words(about: Mapping[str, Any]) -> str:
     return f"{about['cpu']}, {about['cores']} cores; {', '.join(versions)}."
 
 
-def take_turns(tasks: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each task in each round; one task after the other in every round, so that a slow minute hits all.
+def timed(task: Callable[[], object]) -> Callable[[], float]:
+    """The task as one that returns the seconds it took."""
 
-    Each task is run once before, untimed.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in tasks}
-    for timed in [False] + rounds * [True]:
-        for name, task in tasks.items():
-            start = time.perf_counter()
-            task()
-            if timed:
-                seconds[name].append(time.perf_counter() - start)
+    def seconds() -> float:
+        start = time.perf_counter()
+        task()
+        return time.perf_counter() - start
+
     return seconds
+
+
+def take_turns(tasks: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """The seconds that each task returns in each round.
+
+    One task after the other in every round, so that a slow minute hits all; and each once before, for nothing.
+    """
+    for task in tasks.values():
+        task()
+    turns = [{name: task() for name, task in tasks.items()} for _ in range(rounds)]
+    return {name: [turn[name] for turn in turns] for name in tasks}
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import operator
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,17 +21,24 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.common import FOLDER, in_words, machine, markdown, spread, take_turns
-from nnlib import Run, Settings, initialize_parameters, l_model_backward, l_model_forward, update_parameters
+from benchmarks.common import FOLDER, in_words, machine, markdown, spread, take_turns, timed
+from nnlib import (
+    Settings,
+    initialize_parameters,
+    l_model_backward,
+    l_model_forward,
+    train_replicas,
+    update_parameters,
+)
 from nnlib.data.files import write_json, write_text
-from nnlib.engine import Step, gather, join
 from nnlib.training import mini_batches
 
 DIMS = (784, 20, 7, 5, 10)
 EXAMPLES, BATCH, RATE, L2 = 38_400, 32, 0.009, 0.01
 STEPS = EXAMPLES // BATCH
 
-Epoch = Callable[[], object]
+# Trains for one epoch and returns the seconds.
+Epoch = Callable[[], float]
 Holds = Callable[[Any, Any], Any]
 
 
@@ -53,22 +61,27 @@ class Data:
         return F.one_hot(self.labels, DIMS[-1]).to(self.X.dtype)
 
 
-# Each of these prepares a contender and returns a function that trains all its replicas for one epoch.
+# Each of these prepares a contender, all its replicas.
 
 
 def engine(data: Data, replicas: int, use_batchnorm: bool = False) -> Epoch:
-    """The inner loop of `train_replicas`."""
-    settings = Settings(DIMS, RATE, batch_size=BATCH, use_batchnorm=use_batchnorm, L2=L2)
-    weights = join(Run.begin(settings, range(replicas)).parameters, torch.device("cpu"))
-    step = Step(weights, BATCH, settings)
-    rows = torch.cat([data.X, torch.ones(EXAMPLES, 1), data.Y], 1)
-    generators = [Generator().manual_seed(seed) for seed in range(replicas)]
+    """`train_replicas` as the pipeline calls it, from the end of its first epoch to the end of its second.
 
-    def epoch() -> None:
-        orders = torch.stack([torch.randperm(EXAMPLES, generator=generator) for generator in generators])
-        for batch in gather(rows, orders, BATCH, DIMS[-1]):
-            step.forward(batch)
-            step.backward(batch)
+    That leaves out what it does once, and takes in one look, at a validation set of two examples.
+    """
+    X, Y = data.X.T.contiguous(), data.Y.T.contiguous()
+    settings = Settings(DIMS, RATE, 2, BATCH, use_batchnorm, L2, look_every=STEPS)
+
+    def epoch() -> float:
+        ends: list[float] = []
+        train_replicas(
+            (X, Y),
+            (X[:, :2], Y[:, :2]),
+            settings,
+            range(replicas),
+            progress=lambda *_: ends.append(time.perf_counter()),
+        )
+        return ends[1] - ends[0]
 
     return epoch
 
@@ -85,7 +98,7 @@ def floor(data: Data, replicas: int) -> Epoch:
             torch.bmm(weights, inputs_T.mT, out=Z)
             weights.baddbmm_(dZ, inputs_T, alpha=-RATE / BATCH)
 
-    return epoch
+    return timed(epoch)
 
 
 def dictionaries(data: Data, replicas: int) -> Epoch:
@@ -101,7 +114,7 @@ def dictionaries(data: Data, replicas: int) -> Epoch:
             grads = l_model_backward(AL, Y[:, batch], caches, L2)
             parameters = update_parameters(parameters, grads, RATE)
 
-    return epoch
+    return timed(epoch)
 
 
 def data_loader(data: Data, batch_size: int = BATCH) -> Iterator[Any]:
@@ -129,7 +142,7 @@ def autograd(
             F.cross_entropy(model(x), labels).backward()
             optimizer.step()
 
-    return epoch
+    return timed(epoch)
 
 
 def vmap_grad(data: Data, replicas: int) -> Epoch:
@@ -153,14 +166,15 @@ def vmap_grad(data: Data, replicas: int) -> Epoch:
             for name, grad in gradient(parameters, data.X[batch], data.labels[batch]).items():
                 parameters[name].sub_(grad, alpha=RATE)
 
-    return epoch
+    return timed(epoch)
 
 
 def scikit_learn(data: Data, replicas: int) -> Epoch:
     from sklearn.neural_network import MLPClassifier
 
     model = MLPClassifier(DIMS[1:-1], solver="sgd", alpha=L2, batch_size=BATCH, learning_rate_init=RATE, momentum=0)
-    return partial(model.partial_fit, data.X.numpy(), data.labels.numpy(), classes=range(DIMS[-1]))
+    fit = partial(model.partial_fit, data.X.numpy(), data.labels.numpy(), classes=range(DIMS[-1]))
+    return timed(fit)
 
 
 def jax_scan(data: Data, replicas: int) -> Epoch:
@@ -194,7 +208,7 @@ def jax_scan(data: Data, replicas: int) -> Epoch:
         orders = torch.stack([torch.randperm(EXAMPLES, generator=generator) for generator in generators])
         state = jax.block_until_ready(train(state, orders.view(replicas, STEPS, BATCH).int().numpy()))
 
-    return epoch
+    return timed(epoch)
 
 
 @dataclass(frozen=True)
@@ -250,9 +264,9 @@ BOUNDS = {operator.ge: "at least", operator.le: "at most"}
 
 
 def with_threads(epoch: Epoch, threads: int) -> Epoch:
-    def run() -> None:
+    def run() -> float:
         torch.set_num_threads(threads)
-        epoch()
+        return epoch()
 
     return run
 

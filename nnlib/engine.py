@@ -8,8 +8,9 @@ It computes what the functions of `nnlib.layers` and `nnlib.model` compute, fuse
 - an example is one row `[x | 1 | y]`, so that one `index_select` gathers the mini-batches of all replicas;
 - every buffer is made once.
 
-Replica k draws its first weights and its order from a generator of its own and is computed by products of its own, so
-that it is the same whatever runs beside it.
+Replica k draws its first weights and its order from a generator of its own and is computed by products of its own. With
+one thread it has the same bits whatever runs beside it; with more, the matrix library shares the products out by how
+many there are, and another R moves its last digits. The same R repeats to the bit with any number of threads.
 """
 
 from __future__ import annotations

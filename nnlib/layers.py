@@ -100,8 +100,8 @@ def apply_batchnorm(A: Tensor, epsilon: float = BATCHNORM_EPSILON) -> Tensor:
     """Each feature to mean 0 and variance 1 over the m examples: Â = (A − μ) / √(σ² + ε); no scale, no shift.
 
     σ² is the biased variance, the mean square. The statistics are those of the examples at hand, in training and in
-    evaluation alike; there are no running averages. A constant feature becomes 0. S. Ioffe, C. Szegedy, *Batch
-    Normalization* (2015), without γ and β.
+    evaluation alike; there are no running averages. A constant feature becomes 0, to rounding. S. Ioffe, C. Szegedy,
+    *Batch Normalization* (2015), without γ and β.
     """
     centred = A - A.mean(-1, keepdim=True)
     return centred / (centred.square().mean(-1, keepdim=True) + epsilon).sqrt()

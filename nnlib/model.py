@@ -123,8 +123,7 @@ def l_model_backward(
     ValueError
         If Y does not fit AL, λ is negative, or the rule is unknown.
     """
-    if AL.shape[-2:] != Y.shape[-2:]:
-        raise ValueError(f"Y: expected the shape of AL, {tuple(AL.shape[-2:])}, got {tuple(Y.shape[-2:])}")
+    check_labels(AL, Y)
     batchnorm_backward = choose(BATCHNORM_BACKWARD, batchnorm_rule, "batchnorm_rule")
     grads: dict[str, Tensor] = {}
     L = len(caches)
@@ -162,20 +161,26 @@ def compute_cost(AL: Tensor, Y: Tensor, parameters: Parameters | None = None, L2
     ValueError
         If Y does not fit AL, λ is negative, or λ is not 0 and there are no parameters.
     """
-    return _cost(-torch.special.xlogy(Y, AL), Y, parameters, L2)
+    check_labels(AL, Y)
+    return _cost(-torch.special.xlogy(Y, AL), parameters, L2)
 
 
 def compute_cost_from_logits(
     ZL: Tensor, Y: Tensor, parameters: Parameters | None = None, L2: float | Tensor = 0.0
 ) -> Tensor:
     """The same cost from the output layer's Z: log ŷ = Z − log Σ exp(Z), which no rounding turns into −∞."""
-    return _cost(-Y * torch.log_softmax(ZL, -2), Y, parameters, L2)
+    check_labels(ZL, Y)
+    return _cost(-Y * torch.log_softmax(ZL, -2), parameters, L2)
 
 
-def _cost(losses: Tensor, Y: Tensor, parameters: Parameters | None, L2: float | Tensor) -> Tensor:
-    if losses.shape[-2:] != Y.shape[-2:]:
-        raise ValueError(f"Y: expected the output's shape, {tuple(losses.shape[-2:])}, got {tuple(Y.shape[-2:])}")
-    m = Y.shape[-1]
+def check_labels(output: Tensor, Y: Tensor) -> None:
+    """Raise a ValueError if the labels do not have the output's classes and examples."""
+    if output.shape[-2:] != Y.shape[-2:]:
+        raise ValueError(f"Y: expected the output's shape, {tuple(output.shape[-2:])}, got {tuple(Y.shape[-2:])}")
+
+
+def _cost(losses: Tensor, parameters: Parameters | None, L2: float | Tensor) -> Tensor:
+    m = losses.shape[-1]
     cross_entropy = losses.sum((-2, -1)) / m
     strength = per_network(L2, losses)[..., 0, 0]
     if parameters is None:

@@ -5,9 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from pipeline import Project
 
 from nnlib.data.mnist import FILES, download
+
+# No test is timed: on a busy machine a deadline would fail it for nothing.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True, scope="session")

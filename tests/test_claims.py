@@ -119,7 +119,6 @@ def test_each_way_to_fail_has_its_price(comparisons, p):
     assert verdicts([claim(*comparisons)], {"a": {"x": around(0.6)}})[0].p == pytest.approx(p)
 
 
-@pytest.mark.xfail(strict=True, reason="16 · 2 bounds · 2 ways · 2⁻¹⁰ is above 0.05: ten replicas cannot contradict it")
 def test_ten_replicas_can_contradict_the_study_s_longest_claim():
     longest = max(CLAIMS, key=lambda one: len(one.comparisons))
     measured = everything(longest, lambda name: around(0.9) if "train" in name else around(0.1)[::-1])

@@ -298,6 +298,32 @@ def test_clear_clears(page):
     assert {share.text for share in find_all(page, ".share")} == {"–"}
 
 
+@pytest.mark.parametrize("key", ["experiment-3", "experiment-4"])
+def test_bars_are_the_activations_scaled_within_their_layer(page, key):
+    """From the bottom up, or with batch norm up and down from the middle; without motion where it is not wanted."""
+    reduced = {"name": "prefers-reduced-motion", "value": "reduce"}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [reduced]})
+    find(page, "button[aria-label='Test image 1 of a 5']").click()
+    activations, layers = page.execute_script(
+        """
+        const layers = [...document.querySelectorAll(`#playground [data-key=${arguments[0]}] .layer`)];
+        const bar = (unit) => {
+          const { bottom, height } = getComputedStyle(unit, "::after");
+          return [parseFloat(bottom) / unit.clientHeight, parseFloat(height) / unit.clientHeight];
+        };
+        return [playground.forward(arguments[0], playground.pixels).activations,
+                layers.map((layer) => [...layer.children].map(bar))];""",
+        key,
+    )
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    zero, length = (0.5, 0.5) if NETWORKS[key][2] else (0, 1)
+    for values, bars in zip(activations, layers, strict=True):
+        signed = length * np.array(values) / np.abs(values).max()
+        bottoms, heights = np.array(bars).T
+        np.testing.assert_allclose(bottoms, zero + np.minimum(signed, 0), atol=0.01)
+        np.testing.assert_allclose(heights, np.abs(signed), atol=0.03)  # at least a pixel
+
+
 @pytest.mark.parametrize(("width", "side_by_side"), [(360, 1), (600, 2), (1200, 4)])
 def test_page_fits_its_window(page, width, side_by_side):
     metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}

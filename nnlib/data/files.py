@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 
@@ -84,11 +84,17 @@ def load_tensors(path: str | Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it and run `dvc repro` again") from error
+        raise _damaged(path, error) from error
 
 
 def load_metadata(path: str | Path) -> dict[str, str]:
-    """The text that `save_tensors` stored beside the tensors."""
-    with Path(path).open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        return json.loads(file.read(length)).get("__metadata__", {})
+    """The text that `save_tensors` stored beside the tensors; a ValueError as in `load_tensors`."""
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: str | Path, error: SafetensorError) -> ValueError:
+    return ValueError(f"{path} is damaged ({error}); delete it and run `dvc repro` again")

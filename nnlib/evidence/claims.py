@@ -16,7 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from nnlib.evidence.statistics import Interval, Values, holm, mean_interval, share_interval, sign_flip_p
+from nnlib.evidence.statistics import (
+    Interval,
+    Values,
+    holm,
+    max_sign_flip_p,
+    mean_interval,
+    share_interval,
+    sign_flip_p,
+)
 
 # Measured: run → measure → one value for each replica.
 Measured = Mapping[str, Mapping[str, Sequence[float] | Values]]
@@ -85,10 +93,9 @@ class Comparison:
         """How likely such values are if the true mean lies on or outside a bound."""
         return max(sign_flip_p(side * (values - bound), "greater") for side, bound in self._bounds())
 
-    def p_outside(self, values: Values) -> float:
-        """How likely such values are if the true mean lies inside every bound; corrected for their number."""
-        bounds = list(self._bounds())
-        return min(1.0, len(bounds) * min(sign_flip_p(side * (values - bound), "less") for side, bound in bounds))
+    def beyond(self, values: Values) -> list[Values]:
+        """For each finite bound, how far the values lie beyond it, outside the region."""
+        return [side * (bound - values) for side, bound in self._bounds()]
 
     def _bounds(self) -> list[tuple[int, float]]:
         return [(side, bound) for side, bound in ((1, self.low), (-1, self.high)) if math.isfinite(bound)]
@@ -113,9 +120,12 @@ class Claim:
         """
         try:
             comparisons = tuple(Comparison(**one) for one in record["comparisons"])
-            return cls(**{**record, "comparisons": comparisons})
+            claim = cls(**{**record, "comparisons": comparisons})
         except (TypeError, KeyError) as error:
             raise ValueError(f"claim {record.get('id', '?')}: {error}") from None
+        if not comparisons:
+            raise ValueError(f"claim {claim.id}: expected one or more comparisons, got none")
+        return claim
 
 
 @dataclass(frozen=True)
@@ -160,19 +170,16 @@ def decide(
 
     A claim is supported when every one of its comparisons is inside its region, contradicted when one is outside. The
     p-value of "supported" is the largest of its comparisons' (all must hold, so no correction is due); that of
-    "contradicted" the smallest times their number (one is enough). The smaller of the two, doubled for the two ways to
-    look, is corrected over all claims by Holm's method and must be at most 1 − confidence. A run that is not there
-    leaves its claims undecided.
+    "contradicted" is the maxT p-value over all of them (one is enough). The smaller of the two, doubled for the two
+    ways to look, is corrected over all claims by Holm's method and must be at most 1 − confidence. A run that is not
+    there leaves its claims undecided.
     """
     quantities = [[comparison.values(measured) for comparison in claim.comparisons] for claim in claims]
     inside = [
         max(one.p_inside(values) for one, values in zip(claim.comparisons, group, strict=True))
         for claim, group in zip(claims, quantities, strict=True)
     ]
-    outside = [
-        min(1.0, len(group) * min(one.p_outside(values) for one, values in zip(claim.comparisons, group, strict=True)))
-        for claim, group in zip(claims, quantities, strict=True)
-    ]
+    outside = [_p_outside(claim.comparisons, group) for claim, group in zip(claims, quantities, strict=True)]
     corrected = holm([min(1.0, 2 * min(pair)) for pair in zip(inside, outside, strict=True)])
     alpha = 1 - confidence
     verdicts = []
@@ -188,6 +195,13 @@ def decide(
             verdict = CONTRADICTED
         verdicts.append(Verdict(claim, verdict, effects, float(p), _own_table(effects)))
     return verdicts
+
+
+def _p_outside(comparisons: Sequence[Comparison], group: Sequence[Values]) -> float:
+    """How likely such values are if every true mean lies inside its region. Runs that are not there play no part."""
+    there = [(one, values) for one, values in zip(comparisons, group, strict=True) if len(values)]
+    columns = [beyond for one, values in there for beyond in one.beyond(values)]
+    return max_sign_flip_p(np.column_stack(columns)) if columns else 1.0
 
 
 def _effect(

@@ -42,7 +42,7 @@ def mean_interval(
     if len(values) < 2:
         return Interval(float(values[0]) if len(values) else np.nan, np.nan, np.nan)
     mean = float(values.mean())
-    if np.ptp(values) == 0:
+    if np.ptp(values) <= 1e-12 * np.abs(values).max():
         return Interval(mean, mean, mean)
     result = stats.bootstrap(
         (values,),
@@ -75,7 +75,7 @@ def sign_flip_p(differences: Sequence[float] | Values, alternative: str) -> floa
     if not len(values):
         return 1.0
     if len(values) == 1:
-        return 0.5
+        return 0.5 if (values[0] if alternative == "greater" else -values[0]) > 0 else 1.0
     result = stats.permutation_test(
         (values,),
         lambda sample, axis: sample.mean(axis),
@@ -86,6 +86,33 @@ def sign_flip_p(differences: Sequence[float] | Values, alternative: str) -> floa
         rng=np.random.default_rng(0),
     )
     return float(result.pvalue)
+
+
+def max_sign_flip_p(differences: Values) -> float:
+    """The p-value that at least one of several paired differences has a mean above 0, whatever their number.
+
+    Replicas' signs are flipped for all differences together, and the largest of their t statistics is compared:
+    P. Westfall and S. Young's maxT (1993), which needs no further correction and knows how the differences hang
+    together. Exact up to 13 replicas, else by 9,999 seeded flips.
+
+    Parameters
+    ----------
+    differences : (replicas, how many); NaN, a run that diverged, counts as no difference
+    """
+    values = np.nan_to_num(np.asarray(differences, dtype=float))
+    replicas = len(values)
+    if not replicas:
+        return 1.0
+    if replicas <= 13:
+        signs = 1 - 2 * ((np.arange(2**replicas)[:, None] >> np.arange(replicas)) & 1)
+    else:
+        random = np.random.default_rng(0)
+        signs = np.vstack([np.ones(replicas, dtype=int), random.choice([-1, 1], (9999, replicas))])
+    means = signs @ values / replicas
+    # Flipping signs leaves the mean square as it is: t rises with mean / root mean square.
+    scale = np.sqrt((values**2).mean(0))
+    largest = np.max(means / np.where(scale > 0, scale, 1), axis=1)
+    return float((largest >= largest[0] - 1e-12).mean())
 
 
 def holm(p_values: Sequence[float]) -> Values:

@@ -1,0 +1,152 @@
+"""Where a whole `dvc repro` spends its time, in a copy of the repository with nothing computed yet. Run as
+
+    python -m benchmarks.pipeline [--set KEY=VALUE ...]
+
+for example `--set preprocess.examples=3000 --set epochs=2` for a quick look. The copy is of the last commit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+import yaml
+
+from benchmarks.common import FOLDER, in_words, machine, markdown, spread
+from benchmarks.training import Data, autograd
+from nnlib.data.files import write_text
+from stages.parameters import check
+
+ROOT = FOLDER.parent
+RAW = ROOT / "data" / "raw"
+RUNNING = "Running stage '"
+# Epochs of the usual PyTorch program that are timed for each batch size.
+ROUNDS = 3
+
+
+def copy(folder: Path, changes: Sequence[str]) -> Any:
+    """Put a clone without results into the folder, its parameters changed; returns the parameters."""
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    # Without its lock, DVC takes no stage for done.
+    (folder / "dvc.lock").unlink(missing_ok=True)
+    file = folder / "params.yaml"
+    parameters = yaml.safe_load(file.read_text(encoding="utf-8"))
+    for change in changes:
+        key, _, value = change.partition("=")
+        *sections, name = key.split(".")
+        section = parameters
+        for one in sections:
+            section = section[one]
+        section[name] = yaml.safe_load(value)
+    file.write_text(yaml.safe_dump(parameters, sort_keys=False), encoding="utf-8")
+    return check(parameters)
+
+
+def reproduce(folder: Path) -> list[tuple[str, float]]:
+    """Run `dvc repro`; the stages in order, each with the seconds until the next one began.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails, with the end of its output.
+    """
+    environment = os.environ | {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONUNBUFFERED": "1",
+    }
+    if RAW.is_dir():
+        environment["MNIST_DIR"] = str(RAW)
+    command = [sys.executable, "-m", "dvc", "repro"]
+    marks = [("dvc, before the first stage", time.perf_counter())]
+    lines = []
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith(RUNNING):
+                marks.append((line.removeprefix(RUNNING).split("'")[0], time.perf_counter()))
+                print(marks[-1][0], file=sys.stderr)
+    if process.returncode:
+        raise RuntimeError(f"dvc repro ended with {process.returncode}:\n{''.join(lines[-20:])}")
+    ends = [at for _, at in marks[1:]] + [time.perf_counter()]
+    return [(name, end - at) for (name, at), end in zip(marks, ends, strict=True)]
+
+
+def peak_memory() -> float:
+    """GiB of the largest process among those that ran and ended."""
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 2**30
+
+
+def steps(parameters: Any) -> dict[int, int]:
+    """Gradient steps of one replica in the grid's cells and the four experiments, for each batch size."""
+    p = parameters.preprocess
+    pool = p.examples or {"train": 60_000, "all": 70_000}[p.pool]
+    rest = pool - round(pool * p.test)
+    examples = rest - round(rest * p.validation)
+    grid = parameters.grid
+    passes = [(size, epochs) for size in grid.batch_size for epochs in grid.epochs for _ in grid.l2]
+    total: dict[int, int] = {}
+    for size, epochs in passes + 4 * [(parameters.batch_size, parameters.epochs)]:
+        total[size] = total.get(size, 0) + epochs * math.ceil(examples / size)
+    return total
+
+
+def usual(total: dict[int, int], threads: int) -> float:
+    """The seconds that torch autograd with a DataLoader would take for so many steps of each batch size."""
+    torch.set_num_threads(threads)
+    data = Data.make()
+    seconds = 0.0
+    for size, count in total.items():
+        epoch = autograd(data, 1, batch_size=size)
+        epoch()
+        seconds += spread([epoch() for _ in range(ROUNDS)])[0] / math.ceil(len(data.X) / size) * count
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Where a whole `dvc repro` spends its time.")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter, changed")
+    changes = parser.parse_args().set
+
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "repository"
+        parameters = copy(folder, changes)
+        stages = reproduce(folder)
+    total = sum(seconds for _, seconds in stages)
+    memory = peak_memory()
+    work = steps(parameters)
+    alone = usual(work, parameters.threads)
+    replicas = parameters.replicas
+    text = (
+        f"`dvc repro` from nothing{' with ' if changes else ''}{', '.join(changes)}: {replicas} replicas, "
+        f"{parameters.threads} threads.\n{in_words(machine())}\n\n"
+        + markdown(
+            ("stage", "seconds", "share"),
+            [(name, f"{seconds:.1f}", f"{seconds / total:.0%}") for name, seconds in [*stages, ("total", total)]],
+        )
+        + f"\nThe largest process had {memory:.1f} GiB.\n\n"
+        f"Torch autograd with a DataLoader would take about {alone:.0f} s for one replica of the grid's cells and the "
+        f"four experiments, without a look at their costs: extrapolated from {ROUNDS} timed epochs of each batch size "
+        f"to {sum(work.values()):,} steps. The pipeline, with {replicas} replicas, two experiments more and a report, "
+        f"took {total / alone:.2f} times as long; {replicas} replicas that way would take {replicas * alone / total:.1f} "
+        "times as long as the pipeline.\n"
+    )
+    write_text(FOLDER / "pipeline.md", text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
