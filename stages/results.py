@@ -15,7 +15,7 @@ from nnlib import Run
 from nnlib.data.dataset import sets
 from nnlib.data.files import load_tensors, read_json
 from nnlib.evidence.anomaly import Implied, implied_weights
-from nnlib.evidence.measures import confident_mistakes, confusion_matrix, readings
+from nnlib.evidence.inspection import confident_mistakes, confusion_matrix, readings
 from nnlib.evidence.statistics import mean_interval
 from nnlib.figures import EXPERIMENTS, grid_keys, label_of
 from stages.common import (

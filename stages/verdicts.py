@@ -9,7 +9,7 @@ import yaml
 from nnlib import Run
 from nnlib.data.files import load_tensors, write_csv, write_json
 from nnlib.evidence.claims import VERDICTS, Claim, decide
-from nnlib.evidence.measures import history_measures
+from nnlib.evidence.inspection import history_measures
 from nnlib.evidence.tables import best_cells, epoch_gains, fidelity_table, verdict_table
 from stages.common import EPOCHS, FIDELITY, MODELS, PUBLISHED, RUNS, TIMING, VERDICTS_FILE, WEIGHT_TABLE, run, run_keys
 

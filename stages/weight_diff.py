@@ -4,7 +4,7 @@ from typing import Any
 
 from nnlib import Run
 from nnlib.data.files import load_tensors, save_tensors, write_csv, write_json
-from nnlib.evidence.measures import weight_table
+from nnlib.evidence.inspection import weight_table
 from nnlib.evidence.statistics import mean_interval
 from stages.common import MODELS, WEIGHT_DIFFERENCES, WEIGHT_TABLE, run
 

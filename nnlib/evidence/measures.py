@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from nnlib.engine import Run, accuracy
-from nnlib.model import Parameters, l_model_forward, sum_squared_weights
+from nnlib.model import sum_squared_weights
 
 SETS = ("train", "validation", "test", "official")
 
@@ -57,80 +55,3 @@ def curve_table(run: Run, every: int) -> pd.DataFrame:
         table[f"{name}_low"] = values.nan_to_num(torch.inf).amin(1).numpy()
         table[f"{name}_high"] = values.nan_to_num(-torch.inf).amax(1).numpy()
     return pd.DataFrame(table).replace([np.inf, -np.inf], np.nan)
-
-
-def history_measures(run: Run, early_steps: int) -> dict[str, np.ndarray]:
-    """What the cost curves say, one number for each replica.
-
-    Returns
-    -------
-    mean_validation_cost : over the whole run, the height of the curve
-    early_validation_cost : over the first `early_steps` steps, how fast it falls
-    roughness : the mean change of the training cost from one look to the next, over the first `early_steps` steps
-    log10_sum_squared_weights : the decade of Σ W² at the end
-    """
-    early = run.steps <= early_steps
-    return {
-        "mean_validation_cost": run.validation_cost.double().nanmean(0).numpy(),
-        "early_validation_cost": run.validation_cost[early].double().nanmean(0).numpy(),
-        "roughness": run.train_cost[early].double().diff(dim=0).abs().nanmean(0).numpy(),
-        "log10_sum_squared_weights": sum_squared_weights(run.parameters).double().log10().numpy(),
-    }
-
-
-def weight_table(without: Run, with_l2: Run) -> pd.DataFrame:
-    """The study's weight table, a row for each replica and layer: mean and std of W without and with L2, and the mean
-    of their difference, W − W_L2."""
-    rows = []
-    for name in (name for name in without.parameters if name[0] == "W"):
-        plain, shrunk = without.parameters[name].double(), with_l2.parameters[name].double()
-        columns = {
-            "mean_without": plain.mean((-2, -1)),
-            "mean_with": shrunk.mean((-2, -1)),
-            "std_without": plain.std((-2, -1), correction=0),
-            "std_with": shrunk.std((-2, -1), correction=0),
-            "mean_difference": (plain - shrunk).mean((-2, -1)),
-        }
-        rows.append(
-            pd.DataFrame(
-                {"layer": name, "replica": range(without.replicas)}
-                | {key: value.numpy() for key, value in columns.items()}
-            )
-        )
-    return pd.concat(rows, ignore_index=True)
-
-
-def confusion_matrix(X: Tensor, Y: Tensor, parameters: Parameters, *, use_batchnorm: bool) -> np.ndarray:
-    """(classes, classes), mean over the networks: how many images of the row's class are read as the column's."""
-    labels, guesses, _ = _guesses(X, Y, parameters, use_batchnorm)
-    classes = Y.shape[0]
-    pairs = (labels * classes + guesses).flatten()
-    return torch.bincount(pairs, minlength=classes**2).view(classes, classes).numpy() / len(guesses)
-
-
-def confident_mistakes(X: Tensor, Y: Tensor, parameters: Parameters, *, how_many: int) -> dict[str, Any]:
-    """The images that one network gets wrong with the highest probability: images (k, 28, 28), labels, guesses,
-    confidences."""
-    labels, guesses, confidences = _guesses(X, Y, parameters, use_batchnorm=False)
-    wrong = (labels != guesses).nonzero().flatten()
-    chosen = wrong[confidences[wrong].argsort(descending=True, stable=True)[:how_many]]
-    side = round(X.shape[0] ** 0.5)
-    return {
-        "images": X[:, chosen].T.reshape(-1, side, side).numpy(),
-        "labels": labels[chosen].tolist(),
-        "guesses": guesses[chosen].tolist(),
-        "confidences": confidences[chosen].tolist(),
-    }
-
-
-def readings(X: Tensor, Y: Tensor, parameters: Parameters) -> pd.DataFrame:
-    """What one network reads each image as: digit, guess."""
-    labels, guesses, _ = _guesses(X, Y, parameters, use_batchnorm=False)
-    return pd.DataFrame({"digit": labels.numpy(), "guess": guesses.numpy()})
-
-
-def _guesses(X: Tensor, Y: Tensor, parameters: Parameters, use_batchnorm: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Labels (m,), and for each network the most probable class and its probability, (..., m)."""
-    AL, _ = l_model_forward(X, parameters, use_batchnorm)
-    confidences, guesses = AL.max(-2)
-    return Y.argmax(0), guesses, confidences
