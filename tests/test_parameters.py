@@ -1,0 +1,128 @@
+"""params.yaml at the door: what is let in, and what one reads of what is not."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pipeline import REPOSITORY
+
+from stages import parameters
+
+RAW = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
+
+
+def changed(path: str, value: object) -> dict:
+    *sections, name = path.split(".")
+    raw = yaml.safe_load(yaml.safe_dump(RAW))
+    section = raw
+    for one in sections:
+        section = section[one]
+    section[name] = value
+    return raw
+
+
+def test_the_committed_parameters_are_let_in():
+    assert parameters.check(RAW).learning_rate == 0.009
+
+
+@pytest.mark.parametrize("text", ["1e-4", "0.0001", "1.0e-4", ".0001"])
+def test_a_number_is_the_same_however_it_is_written(text: str):
+    for path in ("learning_rate", "l2"):
+        raw = yaml.safe_load(yaml.safe_dump(RAW))
+        raw[path] = yaml.safe_load(text)
+        assert getattr(parameters.check(raw), path) == 0.0001
+
+
+def test_the_grid_keeps_its_numbers_as_written():
+    assert parameters.check(changed("grid.l2", [0, 0.0, "1e-4"])).grid.l2 == [0, 0.0, 0.0001]
+    assert [str(value) for value in parameters.check(changed("grid.l2", [0, 0.01])).grid.l2] == ["0", "0.01"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "line"),
+    [
+        ("l2", -1, "l2: expected a finite number that is not negative, got -1"),
+        ("l2", float("inf"), "l2: expected a finite number that is not negative, got inf"),
+        ("l2", True, "l2: expected a number, got True"),
+        ("l2", "strong", "l2: expected a number, got 'strong'"),
+        ("epochs", 0, "epochs: expected a number of at least 1, got 0"),
+        ("epochs", 1.5, "epochs: expected a whole number, got 1.5"),
+        ("learning_rate", "abc", "learning_rate: expected a number, got 'abc'"),
+        ("learning_rate", 0, "learning_rate: expected a number greater than 0, got 0"),
+        ("replicas", None, "replicas: expected a whole number, got None"),
+        ("bacth_size", 32, "bacth_size: no such parameter; did you mean 'batch_size'?"),
+        ("grid.epoch", [1], "grid.epoch: no such parameter; did you mean 'epochs'?"),
+        ("grid.batch_size", [], "grid.batch_size: expected at least 1 values in the list, got []"),
+        ("grid.l2", ["x"], "grid.l2.0: expected a number, got 'x'"),
+        ("preprocess.test", 1, "preprocess.test: expected a number less than 1, got 1"),
+        ("network.layers_dims", [784, 20], "network.layers_dims: expected 784 pixels first and 10 classes last"),
+        ("stopping", None, "stopping: expected a section of parameters, got None"),
+    ],
+)
+def test_a_mistake_is_one_line(path: str, value: object, line: str):
+    with pytest.raises(ValueError, match="^" + line.replace("?", r"\?").replace("[", r"\[")):
+        parameters.check(changed(path, value))
+
+
+def test_a_missing_parameter_is_named():
+    raw = dict(RAW)
+    del raw["epochs"]
+    with pytest.raises(ValueError, match=r"^epochs: expected a value, it is missing$"):
+        parameters.check(raw)
+
+
+def complaint(raw: object) -> str | None:
+    """What is said against the parameters; None if they are let in."""
+    try:
+        parameters.check(raw)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=5), children, max_size=3),
+    max_leaves=6,
+)
+PATHS = [
+    *RAW,
+    "grid.l2",
+    "grid.epochs",
+    "network.layers_dims",
+    "preprocess.pool",
+    "stopping.threshold",
+    "other",
+    "grid.x",
+]
+
+
+@given(path=st.sampled_from(PATHS), value=json)
+def test_any_mapping_gives_parameters_or_one_line(path: str, value: object):
+    said = complaint(changed(path, value))
+    assert said is None or (said.startswith(path) and "\n" not in said)
+
+
+@given(value=json)
+def test_any_file_gives_parameters_or_one_line(value: object):
+    with pytest.raises(ValueError, match=r"(expected|no such parameter)"):
+        parameters.check(value)
+
+
+@pytest.mark.parametrize("text", ["l2: [", "- 1\n- 2", "l2: !!python/object/apply:os.getcwd []", ""])
+def test_a_file_that_is_not_such_yaml_is_refused(text: str, tmp_path: Path):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"^(not YAML|the file|seed)"):
+        parameters.load(path)
+
+
+def test_a_stage_sees_only_what_it_declares(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setenv("DVC_STAGE", "verdicts")
+    params = parameters.load()
+    assert params.evidence.confidence == 0.95
+    with pytest.raises(AttributeError, match="learning_rate"):
+        _ = params.learning_rate
