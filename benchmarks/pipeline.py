@@ -84,6 +84,12 @@ def reproduce(folder: Path) -> list[tuple[str, float]]:
     return [(name, end - at) for (name, at), end in zip(marks, ends, strict=True)]
 
 
+def changed(folder: Path) -> list[str]:
+    """The committed files that the run wrote differently."""
+    names = subprocess.check_output(["git", "diff", "--name-only"], cwd=folder, text=True).split()
+    return [name for name in names if name != "params.yaml"]
+
+
 def peak_memory() -> float:
     """GiB of the largest process among those that ran and ended."""
     unit = 1 if sys.platform == "darwin" else 2**10
@@ -125,6 +131,7 @@ def main() -> None:
         folder = Path(temporary) / "repository"
         parameters = copy(folder, changes)
         stages = reproduce(folder)
+        different = changed(folder)
     total = sum(seconds for _, seconds in stages)
     memory = peak_memory()
     work = steps(parameters)
@@ -145,6 +152,7 @@ def main() -> None:
     )
     write_text(FOLDER / "pipeline.md", text)
     print(text)
+    print("Written differently from the commit:", *different, sep="\n  ")
 
 
 if __name__ == "__main__":
