@@ -35,6 +35,7 @@ from nnlib.model import (
 from nnlib.training import (
     LOOK_EVERY,
     PATIENCE,
+    STOPPING_RULES,
     THRESHOLD,
     Record,
     StoppingRule,
@@ -65,6 +66,7 @@ class Settings:
     rule: str = "he_fan_out"
     patience: int = PATIENCE
     threshold: float = THRESHOLD
+    stopping_rule: str = "change"
     look_every: int = LOOK_EVERY
 
 
@@ -80,12 +82,12 @@ class Run:
     train_cost, validation_cost, sum_squared_weights : (looks, R); NaN once a replica is frozen
     stopped_at, diverged_at : (R,) the step at which the replica stopped or its cost was no longer finite; 0 for none
     generators : (R, n) the random generators' states
-    best, looks_since : (R,) the stopping rule's memory
+    reference, looks_since : (R,) the stopping rule's memory
     """
 
     parameters: Parameters
     generators: Tensor
-    best: Tensor
+    reference: Tensor
     looks_since: Tensor
     stopped_at: Tensor
     diverged_at: Tensor
@@ -106,7 +108,7 @@ class Run:
         return cls(
             parameters=parameters,
             generators=torch.stack([generator.get_state() for generator in generators]),
-            best=torch.full((len(seeds),), torch.inf, dtype=dtype),
+            reference=torch.full((len(seeds),), torch.inf, dtype=dtype),
             looks_since=never,
             stopped_at=never.clone(),
             diverged_at=never.clone(),
@@ -117,7 +119,7 @@ class Run:
 
     @property
     def replicas(self) -> int:
-        return len(self.best)
+        return len(self.reference)
 
     @property
     def running(self) -> Tensor:
@@ -127,10 +129,12 @@ class Run:
     def look(self, train_cost: Tensor, validation_cost: Tensor, settings: Settings) -> Tensor:
         """Take in the costs (R,) of the latest look; True for each replica that it freezes."""
         running = self.running
-        stopping = StoppingRule(settings.patience, settings.threshold, self.best, self.looks_since)
+        stopping = StoppingRule(
+            settings.patience, settings.threshold, settings.stopping_rule, self.reference, self.looks_since
+        )
         stop = running & stopping.look(validation_cost)
         diverge = running & ~(train_cost.isfinite() & validation_cost.isfinite())
-        self.best = stopping.best.where(running, self.best)
+        self.reference = stopping.reference.where(running, self.reference)
         self.looks_since = stopping.looks_since.where(running, self.looks_since)
         self.diverged_at = torch.where(diverge, self.step, self.diverged_at)
         self.stopped_at = torch.where(stop & ~diverge, self.step, self.stopped_at)
@@ -366,6 +370,7 @@ def split(weights: list[Tensor]) -> Parameters:
 def check_settings(settings: Settings, seeds: Sequence[int], start: Run | None) -> None:
     """Raise a ValueError that names the argument if settings, seeds and the run to go on from do not fit together."""
     choose(BATCHNORM_BACKWARD, settings.batchnorm_rule, "batchnorm_rule")
+    choose(STOPPING_RULES, settings.stopping_rule, "stopping_rule")
     if not seeds:
         raise ValueError("seeds: expected one or more, got none")
     strengths = torch.as_tensor(settings.L2).numel()

@@ -67,6 +67,7 @@ def common_settings(params: Any) -> dict[str, Any]:
         "learning_rate": params.learning_rate,
         "patience": params.stopping.patience,
         "threshold": params.stopping.threshold,
+        "stopping_rule": params.stopping.rule,
         "look_every": params.stopping.look_every,
     }
 

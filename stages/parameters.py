@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from nnlib import INITIALIZATIONS
 from nnlib.data.dataset import POOLS
+from nnlib.training import STOPPING_RULES
 
 
 def _not_a_bool(value: Any) -> Any:
@@ -83,6 +84,7 @@ class Network(Section):
 
 
 class Stopping(Section):
+    rule: Literal[tuple(STOPPING_RULES)]  # type: ignore[valid-type]
     look_every: Count
     patience: Count
     threshold: Strength

@@ -112,7 +112,7 @@ def test_each_replica_has_its_own_l2():
         assert_close_to_alone(run, replica, alone, rtol=1e-10, atol=1e-10)
 
 
-STOPPING = replace(SETTINGS, epochs=20, patience=5, threshold=0.001)
+STOPPING = replace(SETTINGS, epochs=20, patience=5, threshold=0.001, stopping_rule="improvement")
 
 
 def test_a_replica_that_stops_is_frozen_while_others_go_on():
@@ -163,7 +163,8 @@ def test_a_replica_that_could_stop_and_diverges_has_diverged():
 
 
 @pytest.mark.parametrize(
-    ("settings", "stopped_by_half"), [(SETTINGS, 0), (replace(SETTINGS, patience=2, threshold=0.1), 2)]
+    ("settings", "stopped_by_half"),
+    [(SETTINGS, 0), (replace(SETTINGS, patience=2, threshold=0.1, stopping_rule="improvement"), 2)],
 )
 @BATCHNORM
 def test_going_on_from_a_file_is_as_if_never_interrupted(tmp_path, batchnorm, settings, stopped_by_half):

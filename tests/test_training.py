@@ -31,17 +31,41 @@ T = 1e-5
     ],
 )
 def test_it_stops_after_so_many_looks_without_improvement(costs, patience, stops_at):
+    rule = StoppingRule(patience, T, "improvement")
+    stops = [look for look, cost in enumerate(costs, 1) if rule.look(torch.tensor(cost, dtype=torch.float64))]
+    assert stops[:1] == ([stops_at] if stops_at else [])
+
+
+@pytest.mark.parametrize(
+    ("costs", "patience", "stops_at"),
+    [
+        ([1, 1], 1, 2),
+        ([1, 2, 3, 4, 500], 1, None),  # a cost that rises is no standstill
+        ([1, 1, 2, 2, 2], 2, 5),  # a change starts the count again
+        ([1, 1 + T / 2, 1 + T, 1 + 1.5 * T], 3, 4),  # only the change since the last look counts
+        ([1, 1 - 1.001 * T, 1], 1, None),
+        ([1, torch.nan, torch.nan], 2, 3),
+        ([1] * 101, 100, 101),
+    ],
+)
+def test_it_stops_after_so_many_looks_without_change(costs, patience, stops_at):
     rule = StoppingRule(patience, T)
     stops = [look for look, cost in enumerate(costs, 1) if rule.look(torch.tensor(cost, dtype=torch.float64))]
     assert stops[:1] == ([stops_at] if stops_at else [])
 
 
+def test_an_unknown_stopping_rule_is_named():
+    with pytest.raises(ValueError, match=r"^stopping_rule: expected one of 'change', 'improvement', got 'flat'$"):
+        StoppingRule(rule="flat").look(torch.tensor(1.0))
+
+
 def test_the_stopping_rule_is_the_studys_unless_told_otherwise():
-    assert (StoppingRule().patience, StoppingRule().threshold) == (100, 1e-5)
+    rule = StoppingRule()
+    assert (rule.patience, rule.threshold, rule.rule) == (100, 1e-5, "change")
 
 
 def test_each_network_stops_by_its_own_costs():
-    rule = StoppingRule(patience=2)
+    rule = StoppingRule(patience=2, rule="improvement")
     looks = [rule.look(torch.tensor(costs)).tolist() for costs in ([1.0, 1.0], [0.5, 1.0], [0.2, 1.0])]
     assert looks == [[False, False], [False, False], [False, True]]
 
