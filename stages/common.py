@@ -42,7 +42,7 @@ def run(main: Callable[..., Any]) -> None:
             params = parameters.load()
         except ValueError as error:
             raise ValueError(f"params.yaml: {error}") from None
-        torch.set_num_threads(getattr(params, "threads", torch.get_num_threads()))
+        torch.set_num_threads(getattr(params, "threads", 1))
         torch.set_grad_enabled(False)
         main(params, *sys.argv[1:])
     except (ValueError, OSError, MemoryError) as error:

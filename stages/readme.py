@@ -24,6 +24,7 @@ PARTS = {
     "grid": lambda: between(Path("reports/report.md"), r"\n(\| configuration \|.*?)\n\n"),
     "pipeline": lambda: f"```mermaid\n{drawing()}\n```",
     "benchmark": lambda: Path("benchmarks/training.md").read_text(encoding="utf-8").strip(),
+    "machines": lambda: Path("benchmarks/machines.md").read_text(encoding="utf-8").strip(),
     "scaling": lambda: Path("benchmarks/scaling.md").read_text(encoding="utf-8").strip(),
     "time": lambda: Path("benchmarks/pipeline.md").read_text(encoding="utf-8").strip(),
 }

@@ -1,18 +1,24 @@
 """What several tests share: one thread, and a small problem that a network can learn."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 from pipeline import Project
+from selenium import webdriver
 
 from nnlib.data.mnist import FILES, download
 
 # No test is timed: on a busy machine a deadline would fail it for nothing.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+OPTIONS = """--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking
+    --disable-component-update --disable-sync --window-size=1200,900"""
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -53,3 +59,20 @@ def finished(tmp_path_factory, mnist):
     project.dvc("repro")
     project.commit("results")
     return project
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory):
+    browsers = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
+    browser, chromedriver = next(filter(None, browsers), None), shutil.which("chromedriver")
+    if not (browser and chromedriver):
+        give_up = pytest.fail if os.environ.get("CI") else pytest.skip
+        give_up("needs chromium (or google-chrome) and chromedriver on the PATH")
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for option in [*OPTIONS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
+        options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(chromedriver))
+    yield driver
+    driver.quit()

@@ -1,15 +1,12 @@
 """The report's playground in a real browser: its numbers against nnlib's, its drawing, its page."""
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from jinja2 import Environment, FileSystemLoader
-from selenium import webdriver
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.common.by import By
@@ -19,8 +16,6 @@ from nnlib.layers import BATCHNORM_EPSILON
 from nnlib.playground import playground_data
 
 TEMPLATES = Path(__file__).parents[1] / "stages" / "templates"
-OPTIONS = """--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking
-    --disable-component-update --disable-sync --window-size=1200,900"""
 HTML = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Playground</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"></head><body>{}</body></html>"""
 SEVEN = [(-110, -110), (-40, -110), (-100, -20)]  # from the middle of the pad, in its upper left corner
@@ -65,23 +60,6 @@ def write_page(path, record):
 @pytest.fixture(scope="module")
 def address(test_set, tmp_path_factory):
     return write_page(tmp_path_factory.mktemp("page") / "page.html", playground_data(NETWORKS, *test_set))
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    browsers = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
-    browser, chromedriver = next(filter(None, browsers), None), shutil.which("chromedriver")
-    if not (browser and chromedriver):
-        give_up = pytest.fail if os.environ.get("CI") else pytest.skip
-        give_up("needs chromium (or google-chrome) and chromedriver on the PATH")
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for option in [*OPTIONS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(chromedriver))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture

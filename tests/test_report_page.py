@@ -1,0 +1,92 @@
+"""The report as a reader opens it: a page from disk, in a real browser, on a desk and on a phone."""
+
+import json
+import re
+
+import pytest
+from selenium.webdriver.common.by import By
+
+
+@pytest.fixture(params=[(1200, "light"), (1200, "dark"), (360, "light"), (360, "dark")], ids=lambda p: f"{p[0]}-{p[1]}")
+def page(request, driver, finished):
+    """The report of the pipeline in small at a width and in a colour scheme; the console must stay empty."""
+    width, scheme = request.param
+    driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600},
+    )
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    driver.get((finished.folder / "reports" / "report.html").as_uri())
+    yield driver
+    assert driver.get_log("browser") == []
+    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def luminance(colour: str) -> float:
+    red, green, blue = (int(part) / 255 for part in re.findall(r"\d+", colour)[:3])
+    linear = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in (red, green, blue))
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_nothing_is_wider_than_the_page(page):
+    wide, inner = page.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+    assert wide <= inner
+
+
+def test_text_stands_out_from_the_page(page):
+    colours = page.execute_script("""
+        const paper = getComputedStyle(document.body).backgroundColor
+        return [...document.querySelectorAll("p, td, th, li, .verdict, figcaption, a, h2")]
+            .map(element => [getComputedStyle(element).color, paper])""")
+    for ink, paper in {tuple(pair) for pair in colours}:
+        light, dark = sorted([luminance(ink), luminance(paper)], reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, f"{ink} on {paper}"
+
+
+def test_every_link_and_figure_is_there(page):
+    missing = page.execute_script("""
+        return [...document.querySelectorAll('a[href^="#"]')].map(a => a.getAttribute("href"))
+            .filter(href => !document.querySelector(href))""")
+    assert missing == []
+    assert len(page.find_elements(By.CSS_SELECTOR, "figure svg")) == 14
+    ids = page.execute_script("return [...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids))
+
+
+def test_the_page_asks_nothing_of_the_network(page):
+    asked = page.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert [name for name in asked if not name.startswith(("data:", "blob:"))] == []
+
+
+def test_the_networks_of_the_page_are_the_trained_ones(page, finished):
+    import pandas as pd
+    import torch
+
+    from nnlib import Run, l_model_forward
+    from nnlib.data.files import load_tensors
+
+    run = Run.from_tensors(load_tensors(finished.folder / "data/models/experiment-3.safetensors"))
+    one = {name: value[0].double() for name, value in run.parameters.items()}
+    X = load_tensors(finished.folder / "data/processed/mnist.safetensors")["X_test"][:, :5].double()
+    expected, _ = l_model_forward(X, one)
+    for column in range(5):
+        said = page.execute_script(
+            "return Array.from(playground.forward('experiment-3', arguments[0]).probabilities)", X[:, column].tolist()
+        )
+        assert torch.tensor(said, dtype=torch.float64) == pytest.approx(expected[:, column].numpy(), abs=1e-5)
+    assert len(pd.read_csv(finished.folder / "reports/runs/experiment-3.csv")) == run.replicas
+
+
+def test_plots_draw_offline(driver, finished):
+    finished.dvc("plots", "show", "--out", "plots")
+    driver.get((finished.folder / "plots" / "index.html").as_uri())
+    drawn = driver.execute_async_script("""
+        const done = arguments[0]
+        const count = () => [document.querySelectorAll("canvas, svg.marks").length, document.images.length]
+        setTimeout(() => done(count()), 3000)""")
+    assert drawn[0] >= 4
+    assert drawn[1] >= 3
+    errors = [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
+    assert errors == [], json.dumps(errors)
