@@ -450,7 +450,7 @@ def _log_ticks(axes: Any) -> None:
     for ax in axes:
         ax.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         low, high = ax.get_ylim()
-        if high / low < 100:
+        if high / low < 15:
             ax.yaxis.set_minor_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
             ax.tick_params(axis="y", which="minor", labelsize=7)
 

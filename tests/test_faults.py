@@ -28,6 +28,8 @@ def start(project: Project, *command: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # A shell's background job ignores SIGINT, and would hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -47,8 +49,10 @@ def stop(process: subprocess.Popen[str], number: signal.Signals) -> str:
     return process.communicate(timeout=60)[0]
 
 
-@pytest.mark.parametrize("stage", ["download", "preprocess", "experiment@1", "report"])
-@pytest.mark.parametrize("after", [0.3, 2.5])
+@pytest.mark.parametrize(
+    ("stage", "after"),
+    [("download", 0.5), ("preprocess", 0.5), ("preprocess", 2.0), ("experiment@1", 2.5), ("report", 4.0)],
+)
 def test_killed_at_any_moment_nothing_half_is_left(stage: str, after: float, finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
     before = project.results()
@@ -87,8 +91,16 @@ def test_an_interrupted_pipeline_goes_on_with_the_stage_that_was_not_finished(fi
     assert ran[-1] == "report"
 
 
-@pytest.mark.parametrize("name", ["data/raw/train-images-idx3-ubyte", DATASET, MODEL, "reports/verdicts.csv"])
-@pytest.mark.parametrize("damage", ["truncated", "swapped", "gone"])
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("data/raw/train-images-idx3-ubyte", "truncated"),
+        (DATASET, "swapped"),
+        (MODEL, "truncated"),
+        (MODEL, "gone"),
+        ("reports/verdicts.csv", "swapped"),
+    ],
+)
 def test_a_damaged_file_is_made_again(name: str, damage: str, finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
     before = project.results() | {name: (project.folder / name).read_bytes()}
