@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -51,6 +52,13 @@ def timed(task: Callable[[], object]) -> Callable[[], float]:
         return time.perf_counter() - start
 
     return seconds
+
+
+def warn_if_busy() -> None:
+    """Say so on standard error if other programs have kept this machine busy in the last minute."""
+    load = os.getloadavg()[0]
+    if load > 1 / 2:
+        print(f"The load was {load:.1f} before the start: other programs may disturb these times.", file=sys.stderr)
 
 
 def take_turns(tasks: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.machines [--epochs N]
 
-Each variant is a process of its own, told by its environment what a smaller CPU can do. It needs `dvc repro preprocess`.
+Each variant is a process of its own, told by its environment what a smaller CPU can do. It needs the pipeline's data.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 import yaml
 
-from benchmarks.common import FOLDER, in_words, machine, markdown, spread
+from benchmarks.common import FOLDER, in_words, machine, markdown, spread, warn_if_busy
 from benchmarks.training import Data, autograd
 from nnlib.data.files import write_text
 from stages.parameters import check
@@ -127,6 +127,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter, changed")
     changes = parser.parse_args().set
 
+    warn_if_busy()
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) / "repository"
         parameters = copy(folder, changes)

@@ -10,7 +10,7 @@ from functools import partial
 
 import torch
 
-from benchmarks.common import FOLDER, in_words, machine, markdown, spread, take_turns, timed
+from benchmarks.common import FOLDER, in_words, machine, markdown, spread, take_turns, timed, warn_if_busy
 from benchmarks.training import BATCH, DIMS, EXAMPLES, L2, RATE, Data
 from nnlib import Settings, train_replicas
 from nnlib.data.files import write_text
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of torch (default: %(default)s, as in params.yaml)")
     arguments = parser.parse_args()
 
+    warn_if_busy()
     torch.set_grad_enabled(False)
     torch.set_num_threads(arguments.threads)
     data = Data.make()

@@ -21,7 +21,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.common import FOLDER, in_words, machine, markdown, spread, take_turns, timed
+from benchmarks.common import FOLDER, in_words, machine, markdown, spread, take_turns, timed, warn_if_busy
 from nnlib import (
     Settings,
     initialize_parameters,
@@ -289,6 +289,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of torch (default: %(default)s, as in params.yaml)")
     arguments = parser.parse_args()
 
+    warn_if_busy()
     torch.set_grad_enabled(False)
     seconds = take_turns(prepare_all(Data.make(), arguments.threads), arguments.rounds)
     rows = [row(one, arguments.threads, seconds.get(one.key)) for one in CONTENDERS]

@@ -37,6 +37,8 @@ def _strength(value: Any) -> int | float:
 
 Count = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1)]
 AtLeastTwo = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=2)]
+# The upper bound only keeps a slip of the finger from filling the memory; what fits is checked before training.
+Replicas = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1, le=100_000)]
 Seed = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0, lt=2**63)]
 Rate = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, allow_inf_nan=False)]
 Strength = Annotated[Any, BeforeValidator(_strength)]
@@ -110,7 +112,7 @@ class Evidence(Section):
 
 class Parameters(Section):
     seed: Seed
-    replicas: Count
+    replicas: Replicas
     device: Literal["auto", "cpu", "cuda"]
     threads: Count
     l2: Strength
