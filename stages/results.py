@@ -160,7 +160,7 @@ class Results:
         """The report's five lines, every number from the results."""
         summary, one = self.summary, self.tables["experiment-1"]["test_accuracy"]
         published = [self.published[key]["test_accuracy"] for key in FOUR]
-        squares = {key: number(float(self.tables[key]["sum_squared_weights"].median())) for key in EXPERIMENTS}
+        squares = {key: number(float(self.tables[key]["sum_squared_weights"].median()), 0) for key in EXPERIMENTS}
         best = summary["best"]["by_validation"]
         named = {
             verdict: ", ".join(claim["claim"] for claim in self.claims if claim["verdict"] == verdict) or "none"
