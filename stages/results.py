@@ -17,7 +17,7 @@ from nnlib.data.files import load_tensors, read_json
 from nnlib.evidence.anomaly import Implied, implied_weights
 from nnlib.evidence.inspection import confident_mistakes, confusion_matrix, readings
 from nnlib.evidence.statistics import mean_interval
-from nnlib.figures import EXPERIMENTS, grid_keys, label_of
+from nnlib.figures import EXPERIMENTS, label_of
 from stages.common import (
     DATASET,
     EPOCHS,
@@ -95,10 +95,6 @@ class Results:
     @property
     def with_l2(self) -> dict[str, Tensor]:
         return self.models["experiment-3"].parameters
-
-    @property
-    def grid(self) -> dict[tuple[int, int, float], str]:
-        return grid_keys(self.tables)
 
     @property
     def claims(self) -> list[dict[str, Any]]:
