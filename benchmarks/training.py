@@ -103,15 +103,15 @@ def floor(data: Data, replicas: int) -> Epoch:
 
 def dictionaries(data: Data, replicas: int) -> Epoch:
     """The readable loop of `l_layer_model`."""
-    X, Y = data.X.T.contiguous(), data.Y.T.contiguous()
+    X, Y = data.X, data.Y
     parameters = initialize_parameters(DIMS)
     generator = Generator().manual_seed(0)
 
     def epoch() -> None:
         nonlocal parameters
         for batch in mini_batches(EXAMPLES, BATCH, generator):
-            AL, caches = l_model_forward(X[:, batch], parameters)
-            grads = l_model_backward(AL, Y[:, batch], caches, L2)
+            AL, caches = l_model_forward(X[batch].T, parameters)
+            grads = l_model_backward(AL, Y[batch].T, caches, L2)
             parameters = update_parameters(parameters, grads, RATE)
 
     return timed(epoch)

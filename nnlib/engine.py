@@ -5,6 +5,7 @@ It computes what the functions of `nnlib.layers` and `nnlib.model` compute, fuse
 - the bias is a last column of the weights, `W (R, out, in + 1)`, and every input has a last row of ones, so that one
   batched product gives Z = W A + b, and one the gradients of W and b together;
 - the update is that product's own accumulation, `W ← (1 − α λ/m) W − α/m dZ Aᵀ`: no gradient is ever stored;
+- all weights lie in one buffer, so that one product with it is every layer's decay;
 - an example is one row `[x | 1 | y]`, so that one `index_select` gathers the mini-batches of all replicas;
 - every buffer is made once.
 
@@ -45,6 +46,8 @@ from nnlib.training import (
 
 # Mini-batches gathered at a time, over replicas and steps: enough work for every thread, little enough for the cache.
 GATHER = 32
+# The one form of ReLU's backward that writes where it is told to.
+RELU_BACKWARD = torch.ops.aten.threshold_backward.grad_input
 # Numbers held at a time when whole sets pass through many networks.
 EVALUATE = 2**24
 
@@ -171,6 +174,13 @@ class Run:
 COSTS = ("train_cost", "validation_cost", "sum_squared_weights")
 
 
+class Weights(NamedTuple):
+    """All weights and biases in one buffer, and each layer's as a view of it, `[W | b]` (R, out, in + 1)."""
+
+    buffer: Tensor
+    layers: list[Tensor]
+
+
 class Batch(NamedTuple):
     """A mini-batch for each replica: inputs (R, in + 1, m), the same as (R, m, in + 1), labels (R, classes, m)."""
 
@@ -184,18 +194,17 @@ class Step:
 
     Parameters
     ----------
-    weights : for each layer (R, out, in + 1), the bias as last column; changed in place
+    weights : of the R networks, changed in place
     m : examples in each mini-batch
     settings : learning rate, λ and batch norm
     """
 
-    def __init__(self, weights: list[Tensor], m: int, settings: Settings) -> None:
-        first = weights[0]
-        sizes = [W.shape[1] for W in weights]
+    def __init__(self, weights: Weights, m: int, settings: Settings) -> None:
+        first = weights.layers[0]
+        sizes = [W.shape[1] for W in weights.layers]
         replicas = first.shape[0]
         self.weights = weights
-        self.unbiased = [W[:, :, :-1] for W in weights]
-        self.unbiased_T = [W.mT for W in self.unbiased]
+        self.unbiased_T = [W[:, :, :-1].mT for W in weights.layers]
         self.Z = [first.new_empty(replicas, n, m) for n in sizes]
         self.dZ = [first.new_empty(replicas, n, m) for n in sizes]
         self.inputs = [first.new_ones(replicas, n + 1, m) for n in sizes[:-1]]
@@ -203,17 +212,26 @@ class Step:
         self.inputs_T = [A.mT for A in self.inputs]
         self.m = m
         self.rate = -settings.learning_rate / m
-        strength = per_network(settings.L2, first)
-        self.decay = 1 + self.rate * strength if bool(strength.any()) else None
+        self.decay = self._decay(per_network(settings.L2, first))
         self.use_batchnorm = settings.use_batchnorm
         self.exact = settings.batchnorm_rule == "exact"
         self.deviations: list[Tensor] = [first] * len(self.A)
+
+    def _decay(self, L2: Tensor) -> Tensor | None:
+        """What each number of the buffer is multiplied by: 1 − α λ/m for a weight, 1 for a bias; None if λ is 0."""
+        if not bool(L2.any()):
+            return None
+        factors = {
+            name: torch.ones_like(value) * (1 + self.rate * L2 if name.startswith("W") else 1)
+            for name, value in split(self.weights).items()
+        }
+        return join(factors, L2.device).buffer
 
     def forward(self, batch: Batch) -> Tensor:
         """The output layer's Z (R, classes, m), valid until the next call."""
         inputs = batch.inputs
         for layer, A in enumerate(self.A):
-            Z = torch.bmm(self.weights[layer], inputs, out=self.Z[layer])
+            Z = torch.bmm(self.weights.layers[layer], inputs, out=self.Z[layer])
             if self.use_batchnorm:
                 # Layer norm over the last axis, without scale or shift, is batch norm here: that axis is the batch.
                 A_norm, _, self.deviations[layer] = torch.native_layer_norm(
@@ -223,29 +241,26 @@ class Step:
             else:
                 torch.clamp_min(Z, 0, out=A)
             inputs = self.inputs[layer]
-        return torch.bmm(self.weights[-1], inputs, out=self.Z[-1])
+        return torch.bmm(self.weights.layers[-1], inputs, out=self.Z[-1])
 
     def backward(self, batch: Batch) -> None:
         """Backward from dZ = AL − Y, and update every weight."""
         torch.softmax(self.Z[-1], 1, out=self.dZ[-1]).sub_(batch.labels)
-        for layer in range(len(self.weights) - 1, 0, -1):
-            dA = torch.bmm(self.unbiased_T[layer], self.dZ[layer], out=self.dZ[layer - 1])
+        for layer in range(len(self.A) - 1, -1, -1):
+            dA = torch.bmm(self.unbiased_T[layer + 1], self.dZ[layer + 1], out=self.dZ[layer])
             if self.use_batchnorm and self.exact:
-                self._batchnorm_backward(dA, layer - 1)
+                self._batchnorm_backward(dA, layer)
             # dZ = dA where Z > 0, in place.
-            torch.ops.aten.threshold_backward.grad_input(dA, self.Z[layer - 1], 0, grad_input=dA)
-            self._update(layer, self.inputs_T[layer - 1])
-        self._update(0, batch.inputs_T)
+            RELU_BACKWARD(dA, self.Z[layer], 0, grad_input=dA)
+        if self.decay is not None:
+            self.weights.buffer.mul_(self.decay)
+        for W, dZ, inputs_T in zip(self.weights.layers, self.dZ, [batch.inputs_T, *self.inputs_T], strict=True):
+            W.baddbmm_(dZ, inputs_T, alpha=self.rate)
 
     def _batchnorm_backward(self, dA: Tensor, layer: int) -> None:
         A_norm = self.A[layer]
         mean_product = (dA * A_norm).mean(-1, keepdim=True)
         dA.sub_(dA.mean(-1, keepdim=True)).sub_(A_norm * mean_product).mul_(self.deviations[layer])
-
-    def _update(self, layer: int, inputs_T: Tensor) -> None:
-        if self.decay is not None:
-            self.unbiased[layer].mul_(self.decay)
-        self.weights[layer].baddbmm_(self.dZ[layer], inputs_T, alpha=self.rate)
 
 
 def train_replicas(
@@ -352,17 +367,20 @@ def gather(rows: Tensor, orders: Tensor, batch_size: int, classes: int) -> Itera
             yield from batches[: len(chunk)]
 
 
-def join(parameters: Parameters, device: torch.device) -> list[Tensor]:
-    """W (R, out, in) and b (R, out, 1) of each layer as one tensor (R, out, in + 1) on the device."""
-    layers = range(1, len(parameters) // 2 + 1)
-    return [torch.cat([parameters[f"W{layer}"], parameters[f"b{layer}"]], -1).to(device) for layer in layers]
+def join(parameters: Parameters, device: torch.device) -> Weights:
+    """W (R, out, in) and b (R, out, 1) of each layer side by side, in one new buffer on the device."""
+    numbers = range(1, len(parameters) // 2 + 1)
+    layers = [torch.cat([parameters[f"W{layer}"], parameters[f"b{layer}"]], -1) for layer in numbers]
+    buffer = torch.cat([W.flatten() for W in layers]).to(device)
+    parts = buffer.split([W.numel() for W in layers])
+    return Weights(buffer, [part.view_as(W) for part, W in zip(parts, layers, strict=True)])
 
 
-def split(weights: list[Tensor]) -> Parameters:
+def split(weights: Weights) -> Parameters:
     """The inverse of `join`, as views."""
     return {
         name: value
-        for layer, W in enumerate(weights, start=1)
+        for layer, W in enumerate(weights.layers, start=1)
         for name, value in ((f"W{layer}", W[..., :-1]), (f"b{layer}", W[..., -1:]))
     }
 

@@ -136,6 +136,8 @@ def l_layer_model(
         If an argument does not fit, with its name.
     """
     check_training_set(X, Y, layers_dims, batch_size)
+    # An example's numbers side by side in memory: gathering a mini-batch of columns is ten times slower.
+    rows, labels = X.T.contiguous(), Y.T.contiguous()
     generator = Generator().manual_seed(seed)
     parameters = initialize_parameters(layers_dims, rule=rule, seed=generator, dtype=X.dtype)
     stopping = StoppingRule(patience, threshold, stopping_rule)
@@ -146,12 +148,13 @@ def l_layer_model(
         for batch in mini_batches(X.shape[1], batch_size, generator):
             step += 1
             before = parameters
-            AL, caches = l_model_forward(X[:, batch], parameters, use_batchnorm)
-            grads = l_model_backward(AL, Y[:, batch], caches, L2, batchnorm_rule=batchnorm_rule)
+            X_batch, Y_batch = rows[batch].T, labels[batch].T
+            AL, caches = l_model_forward(X_batch, parameters, use_batchnorm)
+            grads = l_model_backward(AL, Y_batch, caches, L2, batchnorm_rule=batchnorm_rule)
             parameters = update_parameters(parameters, grads, learning_rate)
             if step % look_every and step != last_step:
                 continue
-            cost = compute_cost_from_logits(caches[-1][1], Y[:, batch], before, L2)
+            cost = compute_cost_from_logits(caches[-1][1], Y_batch, before, L2)
             if step % look_every == 0:
                 costs.append(cost.item())
             status, validation_cost = "finished" if step == last_step else "running", None
