@@ -7,6 +7,7 @@ It computes what the functions of `nnlib.layers` and `nnlib.model` compute, fuse
 - the update is that product's own accumulation, `W ← (1 − α λ/m) W − α/m dZ Aᵀ`: no gradient is ever stored;
 - all weights lie in one buffer, so that one product with it is every layer's decay;
 - an example is one row `[x | 1 | y]`, so that one `index_select` gathers the mini-batches of all replicas;
+- a look at the validation cost is one product for the first layer of all replicas;
 - every buffer is made once.
 
 Replica k draws its first weights and its order from a generator of its own and is computed by products of its own. With
@@ -25,7 +26,7 @@ import psutil
 import torch
 from torch import Generator, Tensor
 
-from nnlib.layers import BATCHNORM_BACKWARD, BATCHNORM_EPSILON, choose, per_network
+from nnlib.layers import BATCHNORM_BACKWARD, BATCHNORM_EPSILON, apply_batchnorm, choose, per_network
 from nnlib.model import (
     Parameters,
     compute_cost_from_logits,
@@ -41,7 +42,6 @@ from nnlib.training import (
     Record,
     StoppingRule,
     check_training_set,
-    evaluate_cost,
 )
 
 # Mini-batches gathered at a time, over replicas and steps: enough work for every thread, little enough for the cache.
@@ -313,7 +313,7 @@ def train_replicas(
 
     examples = X.shape[1]
     rows = torch.cat([X.T, X.new_ones(examples, 1), Y.T], 1).to(device)
-    validation = (validation[0].to(device), validation[1].to(device))
+    rows_seen, Y_seen = validation[0].T.contiguous().to(device), validation[1].to(device)
     L2 = torch.as_tensor(settings.L2, dtype=X.dtype, device=device)
     weights = join(run.parameters, device)
     parameters = split(weights)
@@ -329,11 +329,12 @@ def train_replicas(
             ZL = step.forward(batch)
             look = run.step % settings.look_every == 0 or run.step == last_step
             if look:
-                costs = [compute_cost_from_logits(ZL, batch.labels, parameters, L2), sum_squared_weights(parameters)]
+                train_cost = compute_cost_from_logits(ZL, batch.labels, parameters, L2)
+                squares = sum_squared_weights(parameters)
             step.backward(batch)
             if look:
-                costs.insert(1, evaluate_cost(*validation, parameters, settings.use_batchnorm, L2))
-                seen = torch.stack(costs).cpu()
+                validation_cost = evaluate_replicas(rows_seen, Y_seen, parameters, settings.use_batchnorm, L2)
+                seen = torch.stack([train_cost, validation_cost, squares]).cpu()
                 looks.append((run.step, seen.masked_fill(~run.running, torch.nan)))
                 run.keep(parameters, run.look(seen[0], seen[1], settings))
                 if progress:
@@ -365,6 +366,18 @@ def gather(rows: Tensor, orders: Tensor, batch_size: int, classes: int) -> Itera
         for chunk in steps.split(at_a_time):
             torch.index_select(rows, 0, chunk.reshape(-1), out=buffer[: len(chunk)].view(-1, rows.shape[1]))
             yield from batches[: len(chunk)]
+
+
+def evaluate_replicas(rows: Tensor, Y: Tensor, parameters: Parameters, use_batchnorm: bool, L2: Tensor) -> Tensor:
+    """`evaluate_cost` of R networks over one set, examples × features; (R,)."""
+    W, b = parameters["W1"], parameters["b1"]
+    Z = torch.nn.functional.linear(rows, W.flatten(0, 1), b.flatten()).view(-1, *b.shape[:2]).permute(1, 2, 0)
+    for layer in range(2, len(parameters) // 2 + 1):
+        A = Z.clamp_min_(0)
+        if use_batchnorm:
+            A = apply_batchnorm(A)
+        Z = (parameters[f"W{layer}"] @ A).add_(parameters[f"b{layer}"])
+    return compute_cost_from_logits(Z, Y, parameters, L2)
 
 
 def join(parameters: Parameters, device: torch.device) -> Weights:
