@@ -36,6 +36,7 @@ from nnlib.training import mini_batches
 DIMS = (784, 20, 7, 5, 10)
 EXAMPLES, BATCH, RATE, L2 = 38_400, 32, 0.009, 0.01
 STEPS = EXAMPLES // BATCH
+LOOK_AT = 9_600
 
 # Trains for one epoch and returns the seconds.
 Epoch = Callable[[], float]
@@ -128,19 +129,30 @@ def in_memory(data: Data, batch_size: int = BATCH) -> Iterator[Any]:
 
 
 def autograd(
-    data: Data, replicas: int, batches: Callable[..., Iterator[Any]] = data_loader, batch_size: int = BATCH
+    data: Data,
+    replicas: int,
+    batches: Callable[..., Iterator[Any]] = data_loader,
+    batch_size: int = BATCH,
+    look_every: int | None = None,
 ) -> Epoch:
-    """The usual PyTorch program. Its weight decay takes in the biases: sorting them out would only cost it time."""
+    """The usual PyTorch program, with a look at the cost of `LOOK_AT` examples every so many steps, or without.
+
+    Its weight decay takes in the biases: sorting them out would only cost it time.
+    """
     layers = [layer for sizes in pairwise(DIMS) for layer in (nn.Linear(*sizes), nn.ReLU())]
     model = nn.Sequential(*layers[:-1])
     optimizer = torch.optim.SGD(model.parameters(), RATE, weight_decay=L2 / batch_size)
+    seen, seen_labels = data.X[:LOOK_AT], data.labels[:LOOK_AT]
 
-    @torch.enable_grad()
     def epoch() -> None:
-        for x, labels in batches(data, batch_size):
+        for step, (x, labels) in enumerate(batches(data, batch_size), start=1):
             optimizer.zero_grad()
-            F.cross_entropy(model(x), labels).backward()
+            with torch.enable_grad():
+                cost = F.cross_entropy(model(x), labels)
+            cost.backward()
             optimizer.step()
+            if look_every and step % look_every == 0:
+                F.cross_entropy(model(seen), seen_labels).item()
 
     return timed(epoch)
 
