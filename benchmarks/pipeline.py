@@ -90,7 +90,7 @@ def reproduce(folder: Path) -> list[tuple[str, float]]:
 
 def changed(folder: Path) -> list[str]:
     """The committed files that the run wrote differently."""
-    names = subprocess.check_output(["git", "diff", "--name-only"], cwd=folder, text=True).split()
+    names = subprocess.check_output(["git", "diff", "--name-only", "HEAD"], cwd=folder, text=True).split()
     return [name for name in names if name != "params.yaml"]
 
 

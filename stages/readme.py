@@ -26,6 +26,7 @@ PARTS = {
     "benchmark": lambda: Path("benchmarks/training.md").read_text(encoding="utf-8").strip(),
     "machines": lambda: Path("benchmarks/machines.md").read_text(encoding="utf-8").strip(),
     "scaling": lambda: Path("benchmarks/scaling.md").read_text(encoding="utf-8").strip(),
+    "time": lambda: Path("benchmarks/pipeline.md").read_text(encoding="utf-8").strip(),
 }
 
 
