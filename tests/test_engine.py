@@ -79,6 +79,11 @@ def test_in_float32_it_is_the_same_within_rounding(batchnorm):
         assert_close(single.parameters[name].double(), value, rtol=1e-3, atol=1e-4)
 
 
+def test_a_network_without_hidden_layers_follows_too():
+    settings = replace(SETTINGS, layers_dims=[6, 3], L2=0.5)
+    assert_close_to_alone(train(settings), 2, train_alone(settings, 2), rtol=1e-10, atol=1e-10)
+
+
 @pytest.fixture
 def threads(request):
     before = torch.get_num_threads()
