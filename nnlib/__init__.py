@@ -4,7 +4,7 @@ Read in this order: `layers` (one layer), `model` (the network), `training` (the
 once), then `statistics` and `claims` (what the seeds say).
 """
 
-from nnlib.engine import Run, Settings, accuracy, train_replicas
+from nnlib.engine.batched import Run, Settings, accuracy, train_replicas
 from nnlib.layers import (
     ACTIVATIONS,
     BATCHNORM_BACKWARD,

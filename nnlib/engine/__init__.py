@@ -1,0 +1,1 @@
+"""Many seeds at once: what a run is, and the engines that train it."""
