@@ -4,6 +4,7 @@ Read in this order: `layers` (one layer), `model` (the network), `training` (the
 once), then `statistics` and `claims` (what the seeds say).
 """
 
+from nnlib.data.dataset import load_mnist
 from nnlib.engine import Run, Settings, accuracy, train_replicas
 from nnlib.layers import (
     ACTIVATIONS,
@@ -53,6 +54,7 @@ __all__ = [
     "linear_activation_forward",
     "linear_backward",
     "linear_forward",
+    "load_mnist",
     "predict",
     "relu",
     "relu_backward",
