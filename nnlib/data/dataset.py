@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
+
+from nnlib.data.files import load_tensors
 
 CLASSES = 10
 POOLS = ("train", "all")
@@ -113,3 +116,27 @@ def preprocess(
 def sets(dataset: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
     """The arrays of `preprocess` as (X, Y) for each set, by name."""
     return {name[2:]: (dataset[name], dataset[f"Y_{name[2:]}"]) for name in dataset if name.startswith("X_")}
+
+
+def load_mnist(path: str | Path = "data/processed/mnist.safetensors") -> dict[str, tuple[Tensor, Tensor]]:
+    """The study's sets from the file that its preprocessing writes: `X, Y = load_mnist()["train"]`.
+
+    Returns
+    -------
+    (X, Y) of "train", "validation", "test" and, with pool "train", "official": X (784, m), grey levels from 0 to 1, and
+    Y (10, m), one-hot; float32.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is not there, with what to run.
+    ValueError
+        If the file is damaged or holds something else.
+    """
+    path = Path(path).absolute()
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: expected the study's sets, got no such file; run `dvc repro preprocess`")
+    tensors = load_tensors(path)
+    if not {"X_train", "Y_train"} <= tensors.keys():
+        raise ValueError(f"{path}: expected the study's sets (X_train, Y_train, ...), got {', '.join(sorted(tensors))}")
+    return sets(tensors)

