@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 import torch
@@ -106,11 +106,11 @@ def dictionaries(data: Data, replicas: int) -> Epoch:
     """The readable loop of `l_layer_model`."""
     X, Y = data.X, data.Y
     parameters = initialize_parameters(DIMS)
-    generator = Generator().manual_seed(0)
+    epochs = count(1)
 
     def epoch() -> None:
         nonlocal parameters
-        for batch in mini_batches(EXAMPLES, BATCH, generator):
+        for batch in mini_batches(EXAMPLES, BATCH, 0, next(epochs)):
             AL, caches = l_model_forward(X[batch].T, parameters)
             grads = l_model_backward(AL, Y[batch].T, caches, L2)
             parameters = update_parameters(parameters, grads, RATE)

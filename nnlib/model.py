@@ -12,7 +12,7 @@ from math import sqrt
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from nnlib.layers import (
     BATCHNORM_BACKWARD,
@@ -23,6 +23,7 @@ from nnlib.layers import (
     linear_backward,
     per_network,
 )
+from nnlib.seeds import first_normals
 
 Parameters = dict[str, Tensor]
 
@@ -38,7 +39,7 @@ def initialize_parameters(
     layer_dims: Sequence[int],
     *,
     rule: str = "he_fan_out",
-    seed: int | Generator | Sequence[int | Generator] = 0,
+    seed: int | Sequence[int] = 0,
     dtype: torch.dtype = torch.float32,
 ) -> Parameters:
     """First weights W ~ N(0, σ²) and biases 0.
@@ -48,8 +49,9 @@ def initialize_parameters(
     layer_dims : units of every layer, the input first, for example [784, 20, 7, 5, 10]
     rule : "he_fan_out", σ² = 2 / out, is the study's; "he_fan_in", σ² = 2 / in, is He et al. (2015); "xavier",
         σ² = 2 / (in + out), is Glorot and Bengio (2010)
-    seed : an integer, or a generator to draw from; a sequence of R of them gives R networks, W (R, out, in). Network k
-        depends on its own seed alone.
+    seed : of the random numbers; a sequence of R seeds gives R networks, W (R, out, in), each of which depends on its
+        own seed alone
+    dtype : torch.float32 or torch.float64; the random numbers are the same, rounded for float32
 
     Returns
     -------
@@ -66,11 +68,11 @@ def initialize_parameters(
     if isinstance(seed, Sequence):
         networks = [initialize_parameters(layer_dims, rule=rule, seed=one, dtype=dtype) for one in seed]
         return {name: torch.stack([network[name] for network in networks]) for name in networks[0]}
-    generator = seed if isinstance(seed, Generator) else Generator().manual_seed(seed)
+    shapes = [(fan_out, fan_in) for fan_in, fan_out in itertools.pairwise(layer_dims)]
     parameters: Parameters = {}
-    for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(layer_dims), start=1):
-        weights = torch.randn(fan_out, fan_in, generator=generator) * deviation(fan_in, fan_out)
-        parameters[f"W{layer}"] = weights.to(dtype)
+    for layer, normals in enumerate(first_normals(seed, shapes), start=1):
+        fan_out, fan_in = normals.shape
+        parameters[f"W{layer}"] = torch.from_numpy(normals * deviation(fan_in, fan_out)).to(dtype)
         parameters[f"b{layer}"] = torch.zeros(fan_out, 1, dtype=dtype)
     return parameters
 

@@ -6,12 +6,12 @@ follows it step for step; a test holds the two together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from nnlib.layers import choose
 from nnlib.model import (
@@ -23,6 +23,7 @@ from nnlib.model import (
     sum_squared_weights,
     update_parameters,
 )
+from nnlib.seeds import epoch_order
 
 LOOK_EVERY = 100
 PATIENCE = 100
@@ -70,9 +71,9 @@ class StoppingRule:
         return self.looks_since >= self.patience
 
 
-def mini_batches(examples: int, batch_size: int, generator: Generator) -> Iterator[Tensor]:
-    """The indices of one epoch's mini-batches, in a new random order; the last may be smaller."""
-    yield from torch.randperm(examples, generator=generator).split(batch_size)
+def mini_batches(examples: int, batch_size: int, seed: int, epoch: int) -> tuple[Tensor, ...]:
+    """The indices of one epoch's mini-batches, in an order of its own; the last may be smaller. Epochs count from 1."""
+    return torch.from_numpy(epoch_order(seed, epoch, examples)).split(batch_size)
 
 
 def check_training_set(X: Tensor, Y: Tensor, layers_dims: Sequence[int], batch_size: int) -> None:
@@ -118,7 +119,7 @@ def l_layer_model(
     use_batchnorm, batchnorm_rule : as in `l_model_forward` and `l_model_backward`
     L2 : λ; divided by the batch size in the gradient, by the size of the set in each cost
     validation : (X, Y) whose cost is looked at for the stopping rule; without it all epochs are run
-    rule, seed : for the first weights and the order of the examples, one generator for both
+    rule, seed : of the first weights; the seed also decides the order of the examples
     patience, threshold, stopping_rule : of the `StoppingRule`
     look_every : steps from one look at the costs to the next
     record : called with a plain record at every look: step, epoch, train_cost (of the step's mini-batch, before its
@@ -138,14 +139,13 @@ def l_layer_model(
     check_training_set(X, Y, layers_dims, batch_size)
     # An example's numbers side by side in memory: gathering a mini-batch of columns is ten times slower.
     rows, labels = X.T.contiguous(), Y.T.contiguous()
-    generator = Generator().manual_seed(seed)
-    parameters = initialize_parameters(layers_dims, rule=rule, seed=generator, dtype=X.dtype)
+    parameters = initialize_parameters(layers_dims, rule=rule, seed=seed, dtype=X.dtype)
     stopping = StoppingRule(patience, threshold, stopping_rule)
     last_step = num_iterations * -(-X.shape[1] // batch_size)
     costs: list[float] = []
     step = 0
     for epoch in range(1, num_iterations + 1):
-        for batch in mini_batches(X.shape[1], batch_size, generator):
+        for batch in mini_batches(X.shape[1], batch_size, seed, epoch):
             step += 1
             before = parameters
             X_batch, Y_batch = rows[batch].T, labels[batch].T
