@@ -251,14 +251,16 @@ def count_correct(label, order, begin, m, row, n, mem):
 
 
 @part
-def update_linear(net, at, row_in, n_in, row, n, mem, rate, decay, c):
-    """W ← decay W + rate dZ Aᵀ, b ← b + rate Σ dZ."""
+def update_linear(net, at, row_in, n_in, row, n, mem, rate, shrink, c):
+    """W ← W − shrink W + rate dZ Aᵀ, b ← b + rate Σ dZ; rate is −α/m and shrink α λ/m."""
     for j in range(n):
         for i in range(n_in):
             s = fill(c.zero, LANES)
             for e in range(0, mem.columns, len(LANES)):
-                s = s + load(mem.dZ, (row + j) * mem.columns + e, LANES) * load(mem.A, (row_in + i) * mem.columns + e, LANES)
-            net.W[at + j * n_in + i] = decay * net.W[at + j * n_in + i] + rate * total(s)
+                dZ, A = load(mem.dZ, (row + j) * mem.columns + e, LANES), load(mem.A, (row_in + i) * mem.columns + e, LANES)
+                s = s + dZ * A
+            w = net.W[at + j * n_in + i]
+            net.W[at + j * n_in + i] = w - shrink * w + rate * total(s)
     update_biases(net, row, n, mem, rate, c)
 
 
@@ -272,13 +274,13 @@ def update_biases(net, row, n, mem, rate, c):
 
 
 @part
-def update_first_layer(net, ink, order, begin, m, mem, rate, decay, c, units):
+def update_first_layer(net, ink, order, begin, m, mem, rate, shrink, c, units):
     """The same for the first layer, ink only."""
     width = len(units)
     block_size = net.dims[0] * width
-    if decay != c.one:
+    if shrink != c.zero:
         for i in range(len(net.W1)):
-            net.W1[i] *= decay
+            net.W1[i] -= shrink * net.W1[i]
     for block in range(len(net.W1) // block_size):
         for j in range(width):
             for e in range(m):
@@ -293,7 +295,7 @@ def update_first_layer(net, ink, order, begin, m, mem, rate, decay, c, units):
 
 
 @part
-def backward(net, ink, order, begin, m, row, n, at, mem, exact, rate, decay, c, units):
+def backward(net, ink, order, begin, m, row, n, at, mem, exact, rate, shrink, c, units):
     """From the output layer's dZ back, each layer updated as soon as the one before it has its dZ."""
     zero = fill(c.zero, LANES)
     for layer in range(len(net.dims) - 1, 1, -1):
@@ -309,11 +311,11 @@ def backward(net, ink, order, begin, m, row, n, at, mem, exact, rate, decay, c, 
             exact_batchnorm_backward(row_in, n_in, type(c.one)(m), mem, c)
         for place in range(row_in * mem.columns, (row_in + n_in) * mem.columns, len(LANES)):
             store(mem.dZ, place, where_above(load(mem.Z, place, LANES), zero, load(mem.dZ, place, LANES), zero))
-        update_linear(net, at, row_in, n_in, row, n, mem, rate, decay, c)
+        update_linear(net, at, row_in, n_in, row, n, mem, rate, shrink, c)
         if layer > 2:
             at -= n_in * net.dims[layer - 2]
         row, n = row_in, n_in
-    update_first_layer(net, ink, order, begin, m, mem, rate, decay, c, units)
+    update_first_layer(net, ink, order, begin, m, mem, rate, shrink, c, units)
 
 
 @part
@@ -325,11 +327,11 @@ def sum_squares(values):
 
 
 @compiled
-def propagate(net, ink, order, begin, end, mem, use_batchnorm, exact, learn, count, rate, decay, c, units):
+def propagate(net, ink, order, begin, end, mem, use_batchnorm, exact, learn, count, alpha, strength, c, units):
     """Pass examples begin to end of the order through the network, a batch of `mem.batch` after the other.
 
-    With `learn` there is a gradient step after each batch, and what is returned is of the last batch, before its step;
-    else of all examples.
+    With `learn` there is a gradient step after each batch, and the cost is that of the last batch, before its step; else
+    it is that of all examples.
 
     Returns
     -------
@@ -347,9 +349,10 @@ def propagate(net, ink, order, begin, end, mem, use_batchnorm, exact, learn, cou
             result = result + correct if correct >= 0 else np.nan
         elif not learn or first + m == end:
             result += cross_entropy(ink.label, order, first, m, row, n, mem, c)
+        if first + m == end:
+            squares = sum_squares(net.W1) + sum_squares(net.W)
         if learn:
-            if first + m == end:
-                squares = sum_squares(net.W1) + sum_squares(net.W)
             softmax_backward(ink.label, order, first, m, row, n, mem, c)
-            backward(net, ink, order, first, m, row, n, at, mem, exact, rate, decay, c, units)
+            rate = alpha / type(c.one)(m)
+            backward(net, ink, order, first, m, row, n, at, mem, exact, -rate, rate * strength, c, units)
     return result, squares

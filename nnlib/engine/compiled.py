@@ -1,0 +1,260 @@
+"""The CPU engine: each replica trained by the compiled loops of `nnlib.engine.kernel`, a thread for each.
+
+A replica knows nothing of the others, so its bits are a function of settings, seed and data alone: see docs/engine.md.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Event
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nnlib.engine.kernel import Constants, Ink, Memory, Network, propagate
+from nnlib.engine.run import Progress, Run, Settings
+from nnlib.layers import BATCHNORM_EPSILON
+from nnlib.model import Parameters
+from nnlib.seeds import epoch_order
+
+WIDEST = 32  # units of the first layer in a block: as many sums as the registers of every x86-64 level hold
+CHUNK = 480  # examples of a set that pass at a time, so that their activations stay in the cache
+AT_ONCE = 10**8  # multiplications in a call, some tenths of a second: Ctrl-C is heard between calls
+EXP_TERMS = {"float32": 7, "float64": 13}  # of the Taylor series, for the last bit of e^r
+EXP_LOWEST = {"float32": -87.0, "float64": -708.0}  # e^x is still a normal number
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The training and the validation set as the kernel takes them."""
+
+    train: Ink
+    validation: Ink
+
+    @property
+    def examples(self) -> int:
+        return len(self.train.label)
+
+
+def to_ink(X: Tensor, Y: Tensor) -> Ink:
+    """Features × examples as lists of inked pixels: a quarter of a step's time for each quarter of the pixels inked.
+
+    Up to 256 different values, MNIST's grey levels, take a byte for each inked pixel, more take four. Without blanks a
+    step costs what its products cost, without a matrix library's help: several times as much as the batched engine.
+    """
+    values = X.T.contiguous().numpy()
+    examples, pixels = values.nonzero()
+    table, grey = np.unique(values[examples, pixels], return_inverse=True)
+    return Ink(
+        pixel=pixels.astype(np.uint16 if values.shape[1] <= 2**16 else np.uint32),
+        grey=grey.astype(np.uint8 if len(table) <= 2**8 else np.uint32),
+        values=table if len(table) else np.zeros(1, values.dtype),
+        start=np.concatenate([[0], np.cumsum(np.bincount(examples, minlength=len(values)))]),
+        label=Y.argmax(0).numpy(),
+    )
+
+
+def constants(dtype: np.dtype[Any]) -> Constants:
+    """The kernel's numbers in the network's float type."""
+    number: Any = dtype.type
+    bits = np.finfo(number).nmant
+    # The first part of log 2 has so few bits that its product with k is exact.
+    high = float(np.ldexp(np.rint(np.ldexp(np.log(2), bits // 2)), -(bits // 2)))
+    return Constants(
+        log2_e=number(1 / np.log(2)),
+        log_2_high=number(high),
+        log_2_low=number(np.log(2) - high),
+        rounding=number(1.5 * 2.0**bits),
+        lowest=number(EXP_LOWEST[dtype.name]),
+        inverses=tuple(number(1 / n) for n in range(EXP_TERMS[dtype.name], 0, -1)),
+        epsilon=number(BATCHNORM_EPSILON),
+        zero=number(0),
+        one=number(1),
+        two=number(2),
+    )
+
+
+class Replica:
+    """One network in the kernel's layout, and the memory for its passes.
+
+    Parameters
+    ----------
+    parameters : of one network, W1 (1, out, in), b1 (1, out, 1), ...
+    settings : of this network alone
+    """
+
+    def __init__(self, parameters: Parameters, settings: Settings) -> None:
+        self.settings = settings
+        self.dims = np.array(settings.layers_dims, np.int64)
+        self.dtype = parameters["W1"].numpy().dtype
+        self.constants = constants(self.dtype)
+        units = self.dims[1]
+        self.blocks = -(-units // WIDEST)
+        self.width = -(-units // (4 * self.blocks)) * 4
+        self.net = self._network({name: value[0].numpy() for name, value in parameters.items()})
+        self.memory = self._memory(settings.batch_size)
+        self.set_memory: Memory | None = None
+
+    def _network(self, arrays: dict[str, np.ndarray]) -> Network:
+        later = range(2, len(self.dims))
+        rows = np.zeros((self.blocks * self.width, self.dims[0]), self.dtype)
+        rows[: self.dims[1]] = arrays["W1"]
+        biases = np.zeros(len(rows), self.dtype)
+        biases[: self.dims[1]] = arrays["b1"].ravel()
+        return Network(
+            dims=self.dims,
+            W1=rows.reshape(self.blocks, self.width, -1).transpose(0, 2, 1).flatten(),
+            W=np.concatenate([np.empty(0, self.dtype), *(arrays[f"W{layer}"].ravel() for layer in later)]),
+            b=np.concatenate([biases, *(arrays[f"b{layer}"].ravel() for layer in later)]),
+        )
+
+    def parameters(self) -> Parameters:
+        """As they were given, with every NaN the same NaN: processors differ in which they make."""
+        net, dims = self.net, self.dims
+        rows = net.W1.reshape(self.blocks, -1, self.width).transpose(0, 2, 1).reshape(-1, dims[0])
+        arrays = {"W1": rows[: dims[1]], "b1": net.b[: dims[1]]}
+        at, row = 0, len(rows)
+        for layer, (n_in, n) in enumerate(itertools.pairwise(dims[1:]), start=2):
+            arrays |= {f"W{layer}": net.W[at : at + n * n_in].reshape(n, n_in), f"b{layer}": net.b[row : row + n]}
+            at, row = at + n * n_in, row + n
+        return {
+            name: torch.from_numpy(np.where(np.isnan(value), self.dtype.type(np.nan), value)).view(
+                1, -1, 1 if name[0] == "b" else value.shape[-1]
+            )
+            for name, value in arrays.items()
+        }
+
+    def _memory(self, batch: int) -> Memory:
+        columns, rows = -(-batch // 16) * 16, len(self.net.b)
+        Z, A, dZ = np.zeros((3, rows * columns), self.dtype)
+        return Memory(
+            batch=batch,
+            columns=columns,
+            present=np.zeros(columns, self.dtype),
+            Z=Z,
+            A=A if self.settings.use_batchnorm else Z,
+            dZ=dZ,
+            deviation=np.zeros(rows, self.dtype),
+            sums=np.zeros(columns * max(self.width, 2), self.dtype),
+        )
+
+    def learn(self, ink: Ink, order: np.ndarray, begin: int, end: int) -> tuple[float, float]:
+        """Gradient steps on examples begin to end of the order: the last batch's cost and Σ W², both from before it."""
+        last = (end - begin - 1) % self.settings.batch_size + 1
+        return self._propagate(ink, order, begin, end, self.memory, last, learn=True)
+
+    def cost(self, ink: Ink) -> float:
+        """`nnlib.training.evaluate_cost` over a set."""
+        return self._over_set(ink)[0]
+
+    def accuracy(self, ink: Ink) -> float:
+        """`nnlib.model.predict` over a set."""
+        return self._over_set(ink, count=True)[0] / len(ink.label)
+
+    def _over_set(self, ink: Ink, count: bool = False) -> tuple[float, float]:
+        examples = len(ink.label)
+        batch = examples if self.settings.use_batchnorm else min(CHUNK, examples)
+        if not self.set_memory or self.set_memory.batch != batch:
+            self.set_memory = self._memory(batch)
+        return self._propagate(ink, np.arange(examples), 0, examples, self.set_memory, examples, count=count)
+
+    def _propagate(
+        self,
+        ink: Ink,
+        order: np.ndarray,
+        begin: int,
+        end: int,
+        memory: Memory,
+        m: int,
+        *,
+        learn: bool = False,
+        count: bool = False,
+    ) -> tuple[float, float]:
+        """The kernel's pass; its cost as that of m examples, with the L2 term."""
+        settings, number = self.settings, self.dtype.type
+        use_batchnorm, strength = settings.use_batchnorm, float(settings.L2)
+        exact = use_batchnorm and settings.batchnorm_rule == "exact"
+        rates = number(settings.learning_rate), number(strength), self.constants, ((),) * self.width
+        result, squares = propagate(
+            self.net, ink, order, begin, end, memory, use_batchnorm, exact, learn, count, *rates
+        )
+        return (result if count else result / m + strength / (2 * m) * squares), squares
+
+
+def train_one(
+    data: Sets, settings: Settings, seed: int, start: Run, stopped: Event, tell: Callable[[int, float], object]
+) -> Run:
+    """Train one replica from `start`, a run of it alone, to `settings.epochs`; `tell` hears of every look."""
+    run, examples, last_step = start.resumable(settings), data.examples, settings.last_step(data.examples)
+    replica = Replica(run.parameters, settings)
+    an_epoch = -(-examples // settings.batch_size)
+    at_once = max(1, AT_ONCE // (settings.batch_size * len(replica.net.W1)))
+    looks: list[tuple[int, Tensor]] = []
+    order, ordered = np.empty(0, np.int64), -1
+    while run.step < last_step and bool(run.running):
+        if stopped.is_set():
+            raise InterruptedError
+        epoch, done = divmod(run.step, an_epoch)
+        if epoch != ordered:
+            order, ordered = epoch_order(seed, epoch + 1, examples), epoch
+        look = min(last_step, (run.step // settings.look_every + 1) * settings.look_every)
+        until = min(look, (epoch + 1) * an_epoch, run.step + at_once)
+        begin, end = done * settings.batch_size, min(examples, (until - epoch * an_epoch) * settings.batch_size)
+        train_cost, squares = replica.learn(data.train, order, begin, end)
+        run.step = until
+        if until == look:
+            costs = torch.tensor([[train_cost], [replica.cost(data.validation)], [squares]], dtype=run.reference.dtype)
+            run.look(costs[0], costs[1], settings)
+            looks.append((look, costs))
+            tell(look, costs[1].item())
+    run.log(looks)
+    run.parameters, run.epoch, run.step = replica.parameters(), settings.epochs, last_step
+    return run
+
+
+def train_each(
+    data: Sets,
+    settings: Settings,
+    seeds: Sequence[int],
+    starts: Mapping[int, Run],
+    *,
+    threads: int,
+    progress: Progress | None = None,
+) -> Iterator[tuple[int, Run]]:
+    """Train replica k from `starts[k]`, `threads` at a time; yields (k, run of it alone) as they end.
+
+    An interrupt ends the threads at their next call of the kernel.
+    """
+    stopped, told = Event(), SimpleQueue[tuple[int, int, float]]()
+
+    def task(k: int) -> tuple[int, Run]:
+        return k, train_one(data, settings.of(k), seeds[k], starts[k], stopped, lambda *look: told.put((k, *look)))
+
+    pool = ThreadPoolExecutor(threads)
+    try:
+        pending: set[Future[tuple[int, Run]]] = {pool.submit(task, k) for k in starts}
+        while pending:
+            done, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
+            while progress and not told.empty():
+                progress(*told.get())
+            for future in done:
+                yield future.result()
+    finally:
+        stopped.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def accuracies(ink: Ink, parameters: Parameters, settings: Settings, threads: int) -> list[float]:
+    """`nnlib.model.predict` of each network over a set."""
+
+    def one(k: int) -> float:
+        return Replica({name: value[k : k + 1] for name, value in parameters.items()}, settings).accuracy(ink)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(one, range(len(parameters["W1"]))))

@@ -1,0 +1,181 @@
+"""`train_replicas`: `l_layer_model` for many seeds at once, by the engine of the device, and never twice with a store."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import psutil
+import torch
+from torch import Tensor
+
+from nnlib.engine.run import Progress, Run, Settings, check_settings
+from nnlib.engine.store import Store
+from nnlib.model import Parameters
+from nnlib.training import check_training_set
+
+Examples = tuple[Tensor, Tensor]
+
+
+def train_replicas(
+    train: Examples,
+    validation: Examples,
+    settings: Settings,
+    seeds: Sequence[int],
+    *,
+    start: Run | None = None,
+    device: str | torch.device = "cpu",
+    threads: int | None = None,
+    store: Store | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Train one network for each seed to `settings.epochs`.
+
+    On the CPU a replica's bits are a function of its settings, its seed and the data, whatever is trained beside it. A
+    replica that the stopping rule ends, or whose cost is no longer finite, keeps the parameters of that look and costs
+    nothing more.
+
+    Parameters
+    ----------
+    train, validation : (X, Y), features × examples and one-hot classes × examples; float32 or float64. The time of a
+        step grows with how many features are not 0.
+    settings : the configuration
+    seeds : one for each replica
+    start : a run of the same settings and seeds with fewer epochs, to go on from, bit for bit as if never interrupted
+    device : where to compute
+    threads : on the CPU, replicas trained at the same time; None for as many as there are cores
+    store : asked for each replica before it is trained, and given each as soon as it is
+    progress : called at every look at a replica with (which, step, validation cost)
+
+    Returns
+    -------
+    A `Run`, its tensors on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If an argument does not fit, with its name.
+    MemoryError
+        If the replicas do not fit in the device's memory; raised before training starts.
+    """
+    X, Y = train
+    check_training_set(X, Y, settings.layers_dims, settings.batch_size)
+    check_settings(settings, seeds, start)
+    for name, values in (("X", X), ("validation", validation[0])):
+        if values.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"{name}: expected float32 or float64, got {values.dtype}")
+        if not bool(values.isfinite().all()):
+            raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads: expected 1 or more, or None for all cores, got {threads}")
+    device = torch.device(device)
+    threads = threads or cores()
+    check_memory(settings, len(seeds), validation[0].shape[1], X.element_size(), device, threads)
+
+    first = start or Run.begin(settings, seeds, X.dtype)
+    runs: dict[int, Run] = {}
+    starts: dict[int, Run] = {}
+    shelf = store.shelf(train, validation, device) if store else None
+    for k, seed in enumerate(seeds):
+        known = shelf.longest(settings.of(k), seed) if shelf else None
+        if known and known.epoch == settings.epochs:
+            runs[k] = known
+            if progress:
+                progress(k, known.step, float(known.validation_cost[-1, 0]) if len(known.steps) else torch.nan)
+        else:
+            starts[k] = known if known and known.epoch > first.epoch else first.one(k)
+    engine = _on_cpu if device.type == "cpu" else _on_device
+    for k, run in engine(train, validation, settings, seeds, starts, device, threads, progress):
+        runs[k] = run
+        if shelf:
+            shelf.keep(settings.of(k), seeds[k], run)
+    return Run.join([runs[k] for k in range(len(seeds))])
+
+
+def _on_cpu(
+    train: Examples,
+    validation: Examples,
+    settings: Settings,
+    seeds: Sequence[int],
+    starts: dict[int, Run],
+    device: torch.device,
+    threads: int,
+    progress: Progress | None,
+) -> Iterator[tuple[int, Run]]:
+    if starts:
+        # Numba takes a quarter of a second to import, which a stage that finds all in the store need not wait for.
+        from nnlib.engine.compiled import Sets, to_ink, train_each
+
+        sets = Sets(to_ink(*train), to_ink(*validation))
+        yield from train_each(sets, settings, seeds, starts, threads=threads, progress=progress)
+
+
+def _on_device(
+    train: Examples,
+    validation: Examples,
+    settings: Settings,
+    seeds: Sequence[int],
+    starts: dict[int, Run],
+    device: torch.device,
+    threads: int,
+    progress: Progress | None,
+) -> Iterator[tuple[int, Run]]:
+    from nnlib.engine.batched import train_batched
+
+    for _, group in itertools.groupby(sorted(starts, key=lambda k: starts[k].epoch), key=lambda k: starts[k].epoch):
+        which = list(group)
+        L2 = torch.as_tensor(settings.L2)
+        some = replace(settings, L2=L2[which] if L2.ndim else settings.L2)
+
+        def tell(replica: int, step: int, cost: float, which: list[int] = which) -> None:
+            if progress:
+                progress(which[replica], step, cost)
+
+        begun = Run.join([starts[k] for k in which])
+        run = train_batched(train, validation, some, [seeds[k] for k in which], begun, device, tell)
+        yield from ((k, run.one(place)) for place, k in enumerate(which))
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_memory(
+    settings: Settings, replicas: int, examples: int, bytes_each: int, device: torch.device, threads: int
+) -> None:
+    """Raise a MemoryError if the networks, their logs and the passes that run at the same time do not fit."""
+    dims = settings.layers_dims
+    weights = sum(fan_out * (fan_in + 1) for fan_in, fan_out in itertools.pairwise(dims))
+    on_cpu = device.type == "cpu"
+    # A pass over a set holds Z and A of each unit, on a GPU the caches too, with all replicas at the same time.
+    a_pass = (2 if on_cpu else 3) * (examples if settings.use_batchnorm or not on_cpu else 512) * sum(dims[1:])
+    needed = (replicas * 2 * weights + (min(threads, replicas) if on_cpu else replicas) * a_pass) * bytes_each
+    free = psutil.virtual_memory().available if on_cpu else torch.cuda.mem_get_info(device)[0]
+    if needed > free:
+        raise MemoryError(
+            f"replicas: {replicas} need about {needed / 2**30:.1f} GiB of memory on {device}, "
+            f"{free / 2**30:.1f} GiB are free; about {max(1, int(replicas * free / needed))} would fit"
+        )
+
+
+def accuracy(X: Tensor, Y: Tensor, parameters: Parameters, *, use_batchnorm: bool = False) -> Tensor:
+    """`predict` of many networks over a large set, the same bits on every processor.
+
+    Parameters
+    ----------
+    X, Y : (features, m) inputs and (classes, m) one-hot labels
+    parameters : of R networks, W1 (R, out, in), ...
+    use_batchnorm : as they were trained
+
+    Returns
+    -------
+    (R,) fractions, float64; NaN for a network whose output is not finite.
+    """
+    from nnlib.engine.compiled import accuracies, to_ink
+
+    dims = [len(X), *(parameters[f"b{layer}"].shape[-2] for layer in range(1, len(parameters) // 2 + 1))]
+    settings = Settings(dims, use_batchnorm=use_batchnorm)
+    return torch.tensor(accuracies(to_ink(X, Y), parameters, settings, cores()), dtype=torch.float64)
