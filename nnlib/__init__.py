@@ -5,7 +5,7 @@ once), then `statistics` and `claims` (what the seeds say).
 """
 
 from nnlib.data.dataset import load_mnist
-from nnlib.engine import Run, Settings, accuracy, train_replicas
+from nnlib.engine import Run, Settings, Store, accuracy, train_replicas
 from nnlib.layers import (
     ACTIVATIONS,
     BATCHNORM_BACKWARD,
@@ -41,6 +41,7 @@ __all__ = [
     "Run",
     "Settings",
     "StoppingRule",
+    "Store",
     "accuracy",
     "apply_batchnorm",
     "compute_cost",

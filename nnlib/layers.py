@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nnlib.errors import InputError
+
 BATCHNORM_EPSILON = 1e-8
 
 
@@ -40,7 +42,7 @@ def linear_forward(A: Tensor, W: Tensor, b: Tensor) -> tuple[Tensor, tuple[Tenso
         If W does not fit A.
     """
     if W.shape[-1] != A.shape[-2]:
-        raise ValueError(f"W: expected {A.shape[-2]} columns, one for each feature of A, got {W.shape[-1]}")
+        raise InputError(f"W: expected {A.shape[-2]} columns, one for each feature of A, got {W.shape[-1]}")
     return W @ A + b, (A, W, b)
 
 
@@ -161,7 +163,7 @@ def linear_activation_backward(
 def choose(table: dict[str, Any], name: str, argument: str) -> Any:
     """The entry of a table, or a ValueError that names the argument and lists what it may be."""
     if name not in table:
-        raise ValueError(f"{argument}: expected one of {', '.join(map(repr, table))}, got {name!r}")
+        raise InputError(f"{argument}: expected one of {', '.join(map(repr, table))}, got {name!r}")
     return table[name]
 
 
@@ -175,5 +177,5 @@ def per_network(L2: float | Tensor, like: Tensor) -> Tensor:
     """
     strength = torch.as_tensor(L2, dtype=like.dtype, device=like.device)
     if not bool(((strength >= 0) & strength.isfinite()).all()):
-        raise ValueError(f"L2: expected a finite number that is not negative, got {L2}")
+        raise InputError(f"L2: expected a finite number that is not negative, got {L2}")
     return strength[..., None, None]

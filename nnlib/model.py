@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nnlib.errors import InputError
 from nnlib.layers import (
     BATCHNORM_BACKWARD,
     apply_batchnorm,
@@ -64,7 +65,7 @@ def initialize_parameters(
     """
     deviation = choose(INITIALIZATIONS, rule, "rule")
     if len(layer_dims) < 2 or min(layer_dims) < 1:
-        raise ValueError(f"layer_dims: expected two or more layers of one or more units, got {list(layer_dims)}")
+        raise InputError(f"layer_dims: expected two or more layers of one or more units, got {list(layer_dims)}")
     if isinstance(seed, Sequence):
         networks = [initialize_parameters(layer_dims, rule=rule, seed=one, dtype=dtype) for one in seed]
         return {name: torch.stack([network[name] for network in networks]) for name in networks[0]}
@@ -178,7 +179,7 @@ def compute_cost_from_logits(
 def check_labels(output: Tensor, Y: Tensor) -> None:
     """Raise a ValueError if the labels do not have the output's classes and examples."""
     if output.shape[-2:] != Y.shape[-2:]:
-        raise ValueError(f"Y: expected the output's shape, {tuple(output.shape[-2:])}, got {tuple(Y.shape[-2:])}")
+        raise InputError(f"Y: expected the output's shape, {tuple(output.shape[-2:])}, got {tuple(Y.shape[-2:])}")
 
 
 def _cost(losses: Tensor, parameters: Parameters | None, L2: float | Tensor) -> Tensor:
@@ -187,7 +188,7 @@ def _cost(losses: Tensor, parameters: Parameters | None, L2: float | Tensor) -> 
     strength = per_network(L2, losses)[..., 0, 0]
     if parameters is None:
         if bool(strength.any()):
-            raise ValueError(f"parameters: expected the weights, since L2 is {L2}, got None")
+            raise InputError(f"parameters: expected the weights, since L2 is {L2}, got None")
         return cross_entropy
     return cross_entropy + strength / (2 * m) * sum_squared_weights(parameters)
 

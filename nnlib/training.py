@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nnlib.errors import InputError
 from nnlib.layers import choose
 from nnlib.model import (
     Parameters,
@@ -79,11 +80,11 @@ def mini_batches(examples: int, batch_size: int, seed: int, epoch: int) -> tuple
 def check_training_set(X: Tensor, Y: Tensor, layers_dims: Sequence[int], batch_size: int) -> None:
     """Raise a ValueError that names the argument if data, layers and batch size do not fit together."""
     if X.ndim != 2 or X.shape[0] != layers_dims[0]:
-        raise ValueError(f"X: expected ({layers_dims[0]}, m), features × examples, got {tuple(X.shape)}")
+        raise InputError(f"X: expected ({layers_dims[0]}, m), features × examples, got {tuple(X.shape)}")
     if Y.shape != (layers_dims[-1], X.shape[1]):
-        raise ValueError(f"Y: expected ({layers_dims[-1]}, {X.shape[1]}), classes × examples, got {tuple(Y.shape)}")
+        raise InputError(f"Y: expected ({layers_dims[-1]}, {X.shape[1]}), classes × examples, got {tuple(Y.shape)}")
     if not 1 <= batch_size <= X.shape[1]:
-        raise ValueError(f"batch_size: expected 1 to {X.shape[1]}, the training examples, got {batch_size}")
+        raise InputError(f"batch_size: expected 1 to {X.shape[1]}, the training examples, got {batch_size}")
 
 
 def l_layer_model(

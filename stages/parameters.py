@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import os
 from difflib import get_close_matches
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
-import dvc.api
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML, YAMLError
 
-from nnlib import INITIALIZATIONS
 from nnlib.data.dataset import POOLS
+from nnlib.errors import InputError
+from nnlib.model import INITIALIZATIONS
 from nnlib.training import STOPPING_RULES
 
 
@@ -24,24 +21,17 @@ def _not_a_bool(value: Any) -> Any:
     return value
 
 
-def _strength(value: Any) -> int | float:
-    """A number as it is written, 0 or 0.0: the grid names its files by it."""
-    try:
-        number = value if isinstance(value, int) else float(_not_a_bool(value))
-    except (TypeError, ValueError):
-        raise ValueError("a number") from None
-    if not 0 <= _not_a_bool(number) < math.inf:
-        raise ValueError("a finite number that is not negative")
-    return number
-
-
 Count = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1)]
 AtLeastTwo = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=2)]
 # The upper bound only keeps a slip of the finger from filling the memory; what fits is checked before training.
 Replicas = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1, le=100_000)]
 Seed = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0, lt=2**63)]
 Rate = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, allow_inf_nan=False)]
-Strength = Annotated[Any, BeforeValidator(_strength)]
+Strength = Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, allow_inf_nan=False)]
+# None stands for auto, as many as there are cores.
+Threads = Annotated[
+    int | None, BeforeValidator(lambda value: None if value == "auto" else _not_a_bool(value)), Field(ge=1)
+]
 Fraction = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, lt=1)]
 
 # What was expected, where pydantic's own words are not for people.
@@ -58,6 +48,7 @@ EXPECTED = {
     "greater_than_equal": "a number of at least {ge}",
     "less_than": "a number less than {lt}",
     "less_than_equal": "a number of at most {le}",
+    "finite_number": "a finite number",
     "value_error": "{error}",
 }
 
@@ -92,10 +83,16 @@ class Stopping(Section):
     threshold: Strength
 
 
+def _different(values: list[Any]) -> list[Any]:
+    if len(set(values)) < len(values):
+        raise ValueError("values that differ")
+    return values
+
+
 class Grid(Section):
-    batch_size: Annotated[list[Count], Field(min_length=1)]
-    epochs: Annotated[list[Count], Field(min_length=1)]
-    l2: Annotated[list[Strength], Field(min_length=1)]
+    batch_size: Annotated[list[Count], Field(min_length=1), AfterValidator(_different)]
+    epochs: Annotated[list[Count], Field(min_length=1), AfterValidator(_different)]
+    l2: Annotated[list[Strength], Field(min_length=1), AfterValidator(_different)]
 
 
 class Timing(Section):
@@ -107,6 +104,7 @@ class Evidence(Section):
     confidence: Fraction
     resamples: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=100)]
     seed: Seed
+    early_steps: Count
     collapsed_below: Fraction
 
 
@@ -114,7 +112,7 @@ class Parameters(Section):
     seed: Seed
     replicas: Replicas
     device: Literal["auto", "cpu", "cuda"]
-    threads: Count
+    threads: Threads
     l2: Strength
     learning_rate: Rate
     epochs: Count
@@ -132,13 +130,13 @@ def check(raw: Any) -> Parameters:
 
     Raises
     ------
-    ValueError
+    InputError
         With a line for each key that is unknown, missing or out of range: its name, what was expected, what came.
     """
     try:
         return Parameters.model_validate(raw)
     except ValidationError as error:
-        raise ValueError("; ".join(_line(problem) for problem in error.errors())) from None
+        raise InputError("; ".join(_line(problem) for problem in error.errors())) from None
 
 
 def _line(problem: Any) -> str:
@@ -157,30 +155,23 @@ def _line(problem: Any) -> str:
     return f"{key}: expected {expected}, got {problem['input']!r}"
 
 
-def load(path: str | Path = "params.yaml") -> Any:
-    """The checked parameters of the file, by attribute: those that the running stage declares in dvc.yaml.
+def load(path: str | Path = "params.yaml") -> Parameters:
+    """The checked parameters of the file, read as DVC reads it: YAML 1.2.
 
-    DVC names the running stage in DVC_STAGE; a parameter that the stage does not declare is then not there, so that no
-    stage can depend on one unnoticed. Outside DVC all are there.
+    Raises
+    ------
+    InputError
+        If the file is not YAML or `check` refuses it.
     """
     try:
-        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"not YAML: {' '.join(str(error).split())}") from None
-    parameters = check(raw).model_dump()
-    if stage := os.environ.get("DVC_STAGE"):
-        parameters = _only(parameters, dvc.api.params_show(stages=stage))
-    return _by_attribute(parameters)
+        return check(read_yaml(path))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
-def _only(values: dict[str, Any], declared: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: _only(values[name], declared[name]) if isinstance(values[name], dict) else values[name]
-        for name in declared
-    }
-
-
-def _by_attribute(value: Any) -> Any:
-    if isinstance(value, dict):
-        return SimpleNamespace(**{name: _by_attribute(one) for name, one in value.items()})
-    return value
+def read_yaml(path: str | Path) -> Any:
+    """The contents of a YAML 1.2 file."""
+    try:
+        return YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
+    except (YAMLError, ValueError) as error:
+        raise InputError(f"not YAML: {' '.join(str(error).split())}") from None

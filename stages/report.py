@@ -1,32 +1,43 @@
-"""The study, told again with all replicas: every figure, report.html and report.md."""
+"""The study, told again with all replicas: every figure, report.html and report.md, and what `dvc plots` draws."""
 
-from typing import Any
+import pandas as pd
 
-from nnlib import figures
 from nnlib.data.files import write_csv, write_text
-from nnlib.playground import playground_data
-from stages.common import FIGURES, REPORTS, run
-from stages.plates import PLATES
-from stages.results import Results
-from stages.templating import environment
+from stages.common import FIGURES, PLOTS, REPORTS, run
+from stages.parameters import Parameters
+from stages.reporting import figures
+from stages.reporting.catalogue import CATALOGUE
+from stages.reporting.formats import environment
+from stages.reporting.playground import playground_data
+from stages.reporting.results import Results
 
 
-def main(params: Any) -> None:
+def main(params: Parameters) -> None:
     results = Results.load(params)
-    for name, plate in PLATES.items():
-        figures.save(plate.draw(results), FIGURES / f"{name}.svg")
-    svgs = {name: (FIGURES / f"{name}.svg").read_text(encoding="utf-8") for name in PLATES}
+    for name, item in CATALOGUE.items():
+        figures.save(item.draw(results), FIGURES / f"{name}.svg")
+    svgs = {name: (FIGURES / f"{name}.svg").read_text(encoding="utf-8") for name in CATALOGUE}
     context = {
         "results": results,
-        "plates": PLATES,
+        "catalogue": CATALOGUE,
         "params": params,
         "playground": playground_data(results.networks, *results.test),
     }
     templates = environment()
     write_text(REPORTS / "report.md", templates.get_template("report.md.j2").render(context))
     write_text(REPORTS / "report.html", templates.get_template("report.html.j2").render(context, svgs=svgs))
-    write_csv(REPORTS / "confusion.csv", results.readings)
-    print(f"{len(PLATES)} figures, reports/report.html and reports/report.md")
+    plots = {
+        "costs": experiments_of(results.curves, results)[["run", "step", "train_cost", "validation_cost"]],
+        "accuracies": experiments_of(results.tables, results)[["run", "replica", "test_accuracy"]],
+        "confusion": results.readings,
+    }
+    for name, table in plots.items():
+        write_csv(PLOTS / f"{name}.csv", table)
+    print(f"{len(CATALOGUE)} figures, reports/report.html and reports/report.md")
+
+
+def experiments_of(tables: dict[str, pd.DataFrame], results: Results) -> pd.DataFrame:
+    return pd.concat([tables[key].assign(run=results.labels[key]) for key in results.experiments])
 
 
 if __name__ == "__main__":

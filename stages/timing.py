@@ -8,46 +8,53 @@ from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
+import torch
 from tqdm import tqdm
 
-from nnlib import Settings, l_layer_model, train_replicas
+from nnlib import l_layer_model, train_replicas
 from nnlib.data.dataset import sets
 from nnlib.data.files import load_tensors, write_csv
-from stages.common import DATASET, TIMING, choose_device, common_settings, run
+from stages.common import DATASET, TIMING, run
+from stages.parameters import Parameters
+from stages.train import device, settings
 
-# Experiment: batch norm, L2. What is timed does not depend on how strong the L2 is.
-EXPERIMENTS = {"1": (False, 0.0), "2": (True, 0.01), "3": (False, 0.01), "4": (True, 0.0)}
+# Batch norm, L2. What is timed does not depend on how strong the L2 is.
+EXPERIMENTS = {
+    "experiment-1": (False, 0.0),
+    "experiment-2": (True, 0.01),
+    "experiment-3": (False, 0.01),
+    "experiment-4": (True, 0.0),
+}
 
 
-def main(params: Any) -> None:
+def main(params: Parameters) -> None:
+    torch.set_grad_enabled(False)
     X, Y = sets(load_tensors(DATASET))["train"]
     examples = min(X.shape[1], params.timing.steps * params.batch_size)
     X, Y = X[:, :examples].contiguous(), Y[:, :examples].contiguous()
-    settings = common_settings(params) | {"look_every": params.timing.steps + 1, "batch_size": params.batch_size}
-    device = choose_device(params.device)
     seeds = range(params.seed, params.seed + params.replicas)
 
-    def loop(batchnorm: bool, l2: float) -> object:
-        return l_layer_model(X, Y, num_iterations=1, use_batchnorm=batchnorm, L2=l2, **settings)
+    def loop(chosen: dict[str, Any]) -> object:
+        options = {name: value for name, value in chosen.items() if name != "epochs"}
+        return l_layer_model(X, Y, num_iterations=1, **options)
 
-    def engine(batchnorm: bool, l2: float) -> object:
-        configuration = Settings(**settings, epochs=1, use_batchnorm=batchnorm, L2=l2)
-        return train_replicas((X, Y), (X[:, :2], Y[:, :2]), configuration, list(seeds), device=device)
+    def engine(chosen: dict[str, Any]) -> object:
+        threads = {"device": device(params.device), "threads": params.threads}
+        return train_replicas((X, Y), (X[:, :2], Y[:, :2]), settings(params, **chosen), seeds, **threads)
 
     rows = []
     for round_ in tqdm(range(-1, params.timing.rounds), desc="timing", unit="round", disable=None):
         for name, code in {"loop": loop, "engine": engine}.items():
-            seconds = {f"experiment-{key}": timed(code, *which) for key, which in EXPERIMENTS.items()}
+            seconds = {}
+            for key, (batchnorm, l2) in EXPERIMENTS.items():
+                own = {"batch_size": params.batch_size, "epochs": 1, "use_batchnorm": batchnorm, "L2": l2}
+                began = time.perf_counter()
+                code(own if name == "engine" else vars(settings(params, **own)))
+                seconds[key] = time.perf_counter() - began
             rows.append({"code": name, "round": round_, "steps": -(-examples // params.batch_size)} | seconds)
     table = pd.DataFrame(rows)
     # Round -1 warms up: the first call of everything is slower.
     write_csv(TIMING, table[table["round"] >= 0])
-
-
-def timed(code: Callable[..., object], *arguments: Any) -> float:
-    began = time.perf_counter()
-    code(*arguments)
-    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

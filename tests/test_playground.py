@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 from jinja2 import Environment, FileSystemLoader
+from nnlib.playground import playground_data
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.common.by import By
 
 from nnlib import initialize_parameters, l_model_forward, linear_activation_forward
 from nnlib.layers import BATCHNORM_EPSILON
-from nnlib.playground import playground_data
 
 TEMPLATES = Path(__file__).parents[1] / "stages" / "templates"
 HTML = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Playground</title>

@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from nnlib.data.files import load_tensors
+from nnlib.errors import InputError
 
 CLASSES = 10
 POOLS = ("train", "all")
@@ -36,7 +37,7 @@ def one_hot(labels: Tensor, classes: int = CLASSES) -> Tensor:
     """
     outside = labels[(labels < 0) | (labels >= classes)]
     if len(outside):
-        raise ValueError(f"labels: expected 0 to {classes - 1}, got {int(outside[0])}")
+        raise InputError(f"labels: expected 0 to {classes - 1}, got {int(outside[0])}")
     return torch.nn.functional.one_hot(labels.to(torch.int64), classes).T.to(torch.float32).contiguous()
 
 
@@ -59,7 +60,7 @@ def split(examples: int, test: float, validation: float, seed: int) -> dict[str,
     """
     for name, fraction in (("test", test), ("validation", validation)):
         if not 0 < fraction < 1:
-            raise ValueError(f"{name}: expected a fraction between 0 and 1, got {fraction}")
+            raise InputError(f"{name}: expected a fraction between 0 and 1, got {fraction}")
     order = torch.randperm(examples, generator=Generator().manual_seed(seed))
     tests = round(examples * test)
     validations = round((examples - tests) * validation)
@@ -67,7 +68,7 @@ def split(examples: int, test: float, validation: float, seed: int) -> dict[str,
     names = ("train", "validation", "test")
     for name, part in zip(names, parts, strict=True):
         if not len(part):
-            raise ValueError(f"{name}: the split leaves it no example out of {examples}")
+            raise InputError(f"{name}: the split leaves it no example out of {examples}")
     return dict(zip(names, parts, strict=True))
 
 
@@ -96,12 +97,12 @@ def preprocess(
     X_train (784, m), Y_train (10, m), and the same for validation, test and, with pool "train", official; float32.
     """
     if pool not in POOLS:
-        raise ValueError(f"pool: expected one of {', '.join(map(repr, POOLS))}, got {pool!r}")
+        raise InputError(f"pool: expected one of {', '.join(map(repr, POOLS))}, got {pool!r}")
     images, labels = train
     if pool == "all":
         images, labels = torch.cat([images, official[0]]), torch.cat([labels, official[1]])
     if not 0 <= examples <= len(images):
-        raise ValueError(f"examples: expected 0 (all) to {len(images)}, got {examples}")
+        raise InputError(f"examples: expected 0 (all) to {len(images)}, got {examples}")
     limit = examples or len(images)
     sets = {name: (images[part], labels[part]) for name, part in split(limit, test, validation, seed).items()}
     if pool == "train":
@@ -138,5 +139,5 @@ def load_mnist(path: str | Path = "data/processed/mnist.safetensors") -> dict[st
         raise FileNotFoundError(f"{path}: expected the study's sets, got no such file; run `dvc repro preprocess`")
     tensors = load_tensors(path)
     if not {"X_train", "Y_train"} <= tensors.keys():
-        raise ValueError(f"{path}: expected the study's sets (X_train, Y_train, ...), got {', '.join(sorted(tensors))}")
+        raise InputError(f"{path}: expected the study's sets (X_train, Y_train, ...), got {', '.join(sorted(tensors))}")
     return sets(tensors)

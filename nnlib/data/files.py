@@ -8,12 +8,16 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
+
+from nnlib.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd  # 0.1 s that a training stage need not wait for
 
 
 @contextmanager
@@ -78,7 +82,7 @@ def load_tensors(path: str | Path) -> dict[str, torch.Tensor]:
 
     Raises
     ------
-    ValueError
+    InputError
         If the file is damaged, with its name and what to do.
     """
     try:
@@ -88,7 +92,7 @@ def load_tensors(path: str | Path) -> dict[str, torch.Tensor]:
 
 
 def load_metadata(path: str | Path) -> dict[str, str]:
-    """The text that `save_tensors` stored beside the tensors; a ValueError as in `load_tensors`."""
+    """The text that `save_tensors` stored beside the tensors; an InputError as in `load_tensors`."""
     try:
         with safe_open(path, "pt") as file:
             return file.metadata() or {}
@@ -96,5 +100,5 @@ def load_metadata(path: str | Path) -> dict[str, str]:
         raise _damaged(path, error) from error
 
 
-def _damaged(path: str | Path, error: SafetensorError) -> ValueError:
-    return ValueError(f"{path} is damaged ({error}); delete it and run `dvc repro` again")
+def _damaged(path: str | Path, error: SafetensorError) -> InputError:
+    return InputError(f"{path} is damaged ({error}); delete it and run `dvc repro` again")

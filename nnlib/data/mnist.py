@@ -26,6 +26,7 @@ import torch
 from tqdm import tqdm
 
 from nnlib.data.files import written_whole
+from nnlib.errors import InputError
 
 # The uncompressed files and their SHA-256.
 FILES = {
@@ -277,18 +278,18 @@ def read_csv(file: Iterable[bytes]) -> tuple[torch.Tensor, torch.Tensor]:
     lines = iter(file)
     header = next(lines, b"").strip().split(b",")
     if len(header) != 785 or header[0] in BYTES:
-        raise ValueError(f"expected a header with 785 names, came {len(header)} values, first {header[0][:20]!r}")
+        raise InputError(f"expected a header with 785 names, came {len(header)} values, first {header[0][:20]!r}")
     table = bytearray()
     for row, line in enumerate(lines, start=1):
         fields = line.rstrip(b"\r\n").split(b",")
         if len(fields) != 785:
-            raise ValueError(f"row {row}: expected a label and 784 pixels, came {len(fields)} values")
+            raise InputError(f"row {row}: expected a label and 784 pixels, came {len(fields)} values")
         try:
             table += bytes(map(BYTES.__getitem__, fields))
         except KeyError as error:
-            raise ValueError(f"row {row}: expected whole numbers 0 to 255, came {error.args[0][:20]!r}") from None
+            raise InputError(f"row {row}: expected whole numbers 0 to 255, came {error.args[0][:20]!r}") from None
         if table[-785] > 9:
-            raise ValueError(f"row {row}: expected a label 0 to 9, came {table[-785]}")
+            raise InputError(f"row {row}: expected a label 0 to 9, came {table[-785]}")
     rows = torch.from_numpy(np.frombuffer(table, np.uint8).reshape(-1, 785))
     return rows[:, 1:].reshape(-1, 28, 28).contiguous(), rows[:, 0].contiguous()
 
@@ -308,22 +309,22 @@ def read_idx(path: str | Path) -> torch.Tensor:
     try:
         return torch.from_numpy(_parsed(Path(path).read_bytes()).copy())
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {error}") from error
 
 
 def _parsed(content: bytes) -> np.ndarray:
     """The array in the bytes of an IDX file: 0, 0, type code, number of axes, big-endian uint32 lengths, elements."""
     if len(content) < 4 or content[:2] != b"\0\0":
-        raise ValueError(f"expected an IDX file (two zero bytes, type, axes), came {content[:4].hex(' ') or 'nothing'}")
+        raise InputError(f"expected an IDX file (two zero bytes, type, axes), came {content[:4].hex(' ') or 'nothing'}")
     _, _, code, axes = content[:4]
     if code != 0x08:
-        raise ValueError(f"expected type code 0x08 (unsigned bytes), came {code:#04x}")
+        raise InputError(f"expected type code 0x08 (unsigned bytes), came {code:#04x}")
     start = 4 + 4 * axes
     if len(content) < start:
-        raise ValueError(f"expected a header of {start} bytes, came {len(content)}")
+        raise InputError(f"expected a header of {start} bytes, came {len(content)}")
     shape = struct.unpack_from(f">{axes}I", content, 4)
     if len(content) != start + math.prod(shape):
-        raise ValueError(f"expected {start + math.prod(shape)} bytes for shape {shape}, came {len(content)}")
+        raise InputError(f"expected {start + math.prod(shape)} bytes for shape {shape}, came {len(content)}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
@@ -337,7 +338,7 @@ def idx_bytes(array: np.ndarray | torch.Tensor) -> bytes:
     """
     array = np.asarray(array)
     if array.dtype != np.uint8:
-        raise ValueError(f"expected an array of uint8, came {array.dtype}")
+        raise InputError(f"expected an array of uint8, came {array.dtype}")
     return struct.pack(f">4B{array.ndim}I", 0, 0, 0x08, array.ndim, *array.shape) + array.tobytes()
 
 
@@ -357,10 +358,10 @@ def load_raw(folder: str | Path) -> Mnist:
         image_path, label_path = (Path(folder) / name for name in _names(part))
         images, labels = read_idx(image_path), read_idx(label_path)
         if images.shape[1:] != (28, 28):
-            raise ValueError(f"{image_path}: expected images (m, 28, 28), came {tuple(images.shape)}")
+            raise InputError(f"{image_path}: expected images (m, 28, 28), came {tuple(images.shape)}")
         if labels.shape != images.shape[:1]:
-            raise ValueError(f"{label_path}: expected {len(images)} labels, came {tuple(labels.shape)}")
+            raise InputError(f"{label_path}: expected {len(images)} labels, came {tuple(labels.shape)}")
         if (labels > 9).any():
-            raise ValueError(f"{label_path}: expected labels 0 to 9, came {int(labels.max())}")
+            raise InputError(f"{label_path}: expected labels 0 to 9, came {int(labels.max())}")
         tensors += images, labels
     return Mnist(*tensors)

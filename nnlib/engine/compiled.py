@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nnlib.engine.kernel import Constants, Ink, Memory, Network, propagate
+from nnlib.engine.kernel import Constants, Ink, Memory, Network, find_ink, number_values, propagate
 from nnlib.engine.run import Progress, Run, Settings
 from nnlib.layers import BATCHNORM_EPSILON
 from nnlib.model import Parameters
@@ -48,16 +48,15 @@ def to_ink(X: Tensor, Y: Tensor) -> Ink:
     Up to 256 different values, MNIST's grey levels, take a byte for each inked pixel, more take four. Without blanks a
     step costs what its products cost, without a matrix library's help: several times as much as the batched engine.
     """
-    values = X.T.contiguous().numpy()
-    examples, pixels = values.nonzero()
-    table, grey = np.unique(values[examples, pixels], return_inverse=True)
-    return Ink(
-        pixel=pixels.astype(np.uint16 if values.shape[1] <= 2**16 else np.uint32),
-        grey=grey.astype(np.uint8 if len(table) <= 2**8 else np.uint32),
-        values=table if len(table) else np.zeros(1, values.dtype),
-        start=np.concatenate([[0], np.cumsum(np.bincount(examples, minlength=len(values)))]),
-        label=Y.argmax(0).numpy(),
-    )
+    values = X.numpy()
+    start = np.concatenate([[0], np.cumsum(np.count_nonzero(values, axis=0))])
+    pixel = np.empty(start[-1], np.uint16 if len(values) <= 2**16 else np.uint32)
+    value = np.empty(start[-1], values.dtype)
+    find_ink(values, start, pixel, value)
+    table, code = np.zeros(256, values.dtype), np.empty(len(value), np.uint8)
+    if number_values(value, value.view(f"i{value.itemsize}"), np.full(1024, -1), table, code) < 0:
+        table, code = np.unique(value, return_inverse=True)
+    return Ink(pixel, code.astype(np.uint8 if len(table) <= 256 else np.uint32), table, start, Y.argmax(0).numpy())
 
 
 def constants(dtype: np.dtype[Any]) -> Constants:

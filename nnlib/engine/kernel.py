@@ -257,7 +257,10 @@ def update_linear(net, at, row_in, n_in, row, n, mem, rate, shrink, c):
         for i in range(n_in):
             s = fill(c.zero, LANES)
             for e in range(0, mem.columns, len(LANES)):
-                dZ, A = load(mem.dZ, (row + j) * mem.columns + e, LANES), load(mem.A, (row_in + i) * mem.columns + e, LANES)
+                dZ, A = (
+                    load(mem.dZ, (row + j) * mem.columns + e, LANES),
+                    load(mem.A, (row_in + i) * mem.columns + e, LANES),
+                )
                 s = s + dZ * A
             w = net.W[at + j * n_in + i]
             net.W[at + j * n_in + i] = w - shrink * w + rate * total(s)
@@ -356,3 +359,34 @@ def propagate(net, ink, order, begin, end, mem, use_batchnorm, exact, learn, cou
             rate = alpha / type(c.one)(m)
             backward(net, ink, order, first, m, row, n, at, mem, exact, -rate, rate * strength, c, units)
     return result, squares
+
+
+@compiled
+def find_ink(X, start, pixel, value):
+    """List the inked pixels of X, features × examples, example by example; `start` has room for each."""
+    at = start[:-1].copy()
+    for p in range(X.shape[0]):
+        for x in range(X.shape[1]):
+            if X[p, x] != 0:
+                pixel[at[x]], value[at[x]] = p, X[p, x]
+                at[x] += 1
+
+
+@compiled
+def number_values(value, bits, seen, table, code):
+    """Number the different values as they come, if there are at most 256; how many there are, or −1 for more.
+
+    `seen` is an open hash table of 1,024 numbers, −1 for none, where a value lies near its last bits.
+    """
+    found = 0
+    for k in range(len(value)):
+        slot = (bits[k] ^ (bits[k] >> 13)) & 1023
+        while seen[slot] >= 0 and table[seen[slot]] != value[k]:
+            slot = (slot + 1) & 1023
+        if seen[slot] < 0:
+            if found == 256:
+                return -1
+            seen[slot], table[found] = found, value[k]
+            found += 1
+        code[k] = seen[slot]
+    return found

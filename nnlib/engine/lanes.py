@@ -105,7 +105,9 @@ def fill(typingctx: Any, number: Any, like: Any) -> Any:
 def _spread(builder: Any, struct: Any, number: Any) -> Any:
     def vector(kind: Any) -> Any:
         one = builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
-        return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count))
+        return builder.shuffle_vector(
+            one, one, ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count)
+        )
 
     return _join(builder, struct, [vector(kind) for kind in struct.elements])
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nnlib.engine.run import Progress, Run, Settings, check_settings
 from nnlib.engine.store import Store
+from nnlib.errors import InputError
 from nnlib.model import Parameters
 from nnlib.training import check_training_set
 
@@ -65,11 +66,11 @@ def train_replicas(
     check_settings(settings, seeds, start)
     for name, values in (("X", X), ("validation", validation[0])):
         if values.dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"{name}: expected float32 or float64, got {values.dtype}")
-        if not bool(values.isfinite().all()):
-            raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
+            raise InputError(f"{name}: expected float32 or float64, got {values.dtype}")
+        if not bool(values.sum().isfinite() or values.isfinite().all()):
+            raise InputError(f"{name}: expected finite numbers, got NaN or infinity")
     if threads is not None and threads < 1:
-        raise ValueError(f"threads: expected 1 or more, or None for all cores, got {threads}")
+        raise InputError(f"threads: expected 1 or more, or None for all cores, got {threads}")
     device = torch.device(device)
     threads = threads or cores()
     check_memory(settings, len(seeds), validation[0].shape[1], X.element_size(), device, threads)

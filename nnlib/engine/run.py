@@ -5,13 +5,15 @@ Both engines share what stands here: the looks at the costs, the stopping rule, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from nnlib.errors import InputError
 from nnlib.layers import BATCHNORM_BACKWARD, choose
 from nnlib.model import Parameters, initialize_parameters
 from nnlib.training import LOOK_EVERY, PATIENCE, STOPPING_RULES, THRESHOLD, Record, StoppingRule
@@ -46,6 +48,19 @@ class Settings:
         """The same with the λ of one replica."""
         strengths = torch.as_tensor(self.L2)
         return replace(self, L2=strengths[replica].item()) if strengths.ndim else self
+
+    def record(self) -> dict[str, Any]:
+        """Plain values, for JSON or a table; with one λ for all replicas."""
+        return asdict(self) | {"layers_dims": list(self.layers_dims), "L2": float(self.L2)}
+
+    def metadata(self) -> dict[str, str]:
+        """The record as text beside a run's tensors; `from_metadata` is the inverse."""
+        return {"settings": json.dumps(self.record())}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Settings:
+        values = json.loads(metadata["settings"])
+        return cls(**values | {"layers_dims": tuple(values["layers_dims"])})
 
     def last_step(self, examples: int) -> int:
         """Gradient steps in all epochs; the last batch of an epoch may be smaller."""
@@ -158,7 +173,9 @@ class Run:
 
         def logged(name: str) -> Tensor:
             columns = [getattr(run, name) for run in runs]
-            return torch.cat([torch.nn.functional.pad(c, (0, 0, 0, looks - len(c)), value=torch.nan) for c in columns], 1)
+            return torch.cat(
+                [torch.nn.functional.pad(c, (0, 0, 0, looks - len(c)), value=torch.nan) for c in columns], 1
+            )
 
         return cls(
             parameters={name: torch.cat([run.parameters[name] for run in runs]) for name in longest.parameters},
@@ -200,11 +217,11 @@ def check_settings(settings: Settings, seeds: Sequence[int], start: Run | None) 
     choose(BATCHNORM_BACKWARD, settings.batchnorm_rule, "batchnorm_rule")
     choose(STOPPING_RULES, settings.stopping_rule, "stopping_rule")
     if not seeds:
-        raise ValueError("seeds: expected one or more, got none")
+        raise InputError("seeds: expected one or more, got none")
     strengths = torch.as_tensor(settings.L2).numel()
     if strengths not in (1, len(seeds)):
-        raise ValueError(f"L2: expected one number, or one for each of the {len(seeds)} seeds, got {strengths}")
+        raise InputError(f"L2: expected one number, or one for each of the {len(seeds)} seeds, got {strengths}")
     if start and start.replicas != len(seeds):
-        raise ValueError(f"start: expected a run of {len(seeds)} replicas, one for each seed, got {start.replicas}")
+        raise InputError(f"start: expected a run of {len(seeds)} replicas, one for each seed, got {start.replicas}")
     if start and start.epoch > settings.epochs:
-        raise ValueError(f"start: expected a run of at most {settings.epochs} epochs, got one of {start.epoch}")
+        raise InputError(f"start: expected a run of at most {settings.epochs} epochs, got one of {start.epoch}")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from torch import Tensor
 import nnlib
 from nnlib.data.files import load_metadata, load_tensors, save_tensors, write_text
 from nnlib.engine.run import Run, Settings
+from nnlib.errors import InputError
 
 VERSION = "1"
 # What computes a replica's bits; a test holds the list to the modules that training imports.
@@ -66,7 +67,7 @@ class Store:
         if version.exists():
             found = version.read_text(encoding="utf-8").strip()
             if found != VERSION:
-                raise ValueError(
+                raise InputError(
                     f"store: expected version {VERSION} in {self.folder}, got {found!r}; move that folder away or "
                     "remove it"
                 )
@@ -104,9 +105,8 @@ class Shelf:
 
     def about(self, settings: Settings, seed: int) -> dict[str, Any]:
         """All that decides a replica's bits but its length."""
-        values = asdict(replace(settings, epochs=0))
+        values = settings.record()
         del values["epochs"]
-        values |= {"layers_dims": list(settings.layers_dims), "L2": float(settings.L2)}
         return {"settings": values, "seed": seed, "data": self.data, "device": self.device, "source": self.source}
 
     def _folder(self, about: dict[str, Any]) -> tuple[str, Path]:
@@ -122,7 +122,7 @@ class Shelf:
                 tensors, metadata = load_tensors(path), load_metadata(path)
                 run = Run.from_tensors(tensors)
                 if (metadata.get("key"), metadata.get("sha256"), run.epoch) != (key, digest(tensors), int(path.stem)):
-                    raise ValueError("it is not what it says")
+                    raise InputError("it is not what it says")
                 return run
             except (ValueError, KeyError, OSError) as error:
                 self.store.say(f"store: {path} is of no use, the replica is trained again ({error})")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nnlib.errors import InputError
+
 
 @dataclass(frozen=True)
 class Implied:
@@ -28,6 +30,6 @@ def implied_weights(train_cost: float, validation_cost: float, L2: float, m_trai
         If L2 is not positive or the sets are of one size: then the equations do not determine Σ W².
     """
     if L2 <= 0 or m_train == m_validation:
-        raise ValueError(f"L2 and sizes: expected L2 > 0 and two sizes, got {L2}, {m_train} and {m_validation}")
+        raise InputError(f"L2 and sizes: expected L2 > 0 and two sizes, got {L2}, {m_train} and {m_validation}")
     squares = (train_cost - validation_cost) / (L2 / 2 * (1 / m_train - 1 / m_validation))
     return Implied(squares, validation_cost - L2 / (2 * m_validation) * squares)

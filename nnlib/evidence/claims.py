@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from nnlib.errors import InputError
 from nnlib.evidence.statistics import (
     Interval,
     Values,
@@ -29,7 +30,7 @@ from nnlib.evidence.statistics import (
 # Measured: run → measure → one value for each replica.
 Measured = Mapping[str, Mapping[str, Sequence[float] | Values]]
 
-VERDICTS = SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
+VERDICTS = SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED = "supported", "contradicted", "undecided", "not tested"
 SILENT = "silent"
 
 
@@ -52,9 +53,9 @@ class Comparison:
 
     def __post_init__(self) -> None:
         if self.minus and self.over:
-            raise ValueError(f"comparison of {self.of}: expected minus or over, got both")
+            raise InputError(f"comparison of {self.of}: expected minus or over, got both")
         if not self.low < self.high or (math.isinf(self.low) and math.isinf(self.high)):
-            raise ValueError(
+            raise InputError(
                 f"comparison of {self.of}: expected low < high, one of them finite, got {self.low}, {self.high}"
             )
 
@@ -64,9 +65,7 @@ class Comparison:
         Raises
         ------
         LookupError
-            If a run is not there: a grid without that cell, say.
-        ValueError
-            If a run has no such measure.
+            If a run or its measure is not there: a grid without that cell, a network without that layer.
         """
         values = _values(measured, self.of)
         if self.minus:
@@ -76,7 +75,7 @@ class Comparison:
         return values
 
     def values(self, measured: Measured) -> Values:
-        """The same, and nothing where a run is not there."""
+        """The same, and nothing where it is not there."""
         try:
             return self.quantity(measured)
         except LookupError:
@@ -122,10 +121,16 @@ class Claim:
             comparisons = tuple(Comparison(**one) for one in record["comparisons"])
             claim = cls(**{**record, "comparisons": comparisons})
         except (TypeError, KeyError) as error:
-            raise ValueError(f"claim {record.get('id', '?')}: {error}") from None
+            raise InputError(f"claim {record.get('id', '?')}: {error}") from None
         if not comparisons:
-            raise ValueError(f"claim {claim.id}: expected one or more comparisons, got none")
+            raise InputError(f"claim {claim.id}: expected one or more comparisons, got none")
         return claim
+
+    @property
+    def names(self) -> list[str]:
+        """Every "run/measure" that the claim speaks of."""
+        sides = ((one.of, one.minus, one.over) for one in self.comparisons)
+        return [name for names in sides for name in names if name]
 
 
 @dataclass(frozen=True)
@@ -171,8 +176,8 @@ def decide(
     A claim is supported when every one of its comparisons is inside its region, contradicted when one is outside. The
     p-value of "supported" is the largest of its comparisons' (all must hold, so no correction is due); that of
     "contradicted" is the maxT p-value over all of them (one is enough). The smaller of the two, doubled for the two
-    ways to look, is corrected over all claims by Holm's method and must be at most 1 − confidence. A run that is not
-    there leaves its claims undecided.
+    ways to look, is corrected over all claims by Holm's method and must be at most 1 − confidence. A claim is not
+    tested if what it compares is not there.
     """
     quantities = [[comparison.values(measured) for comparison in claim.comparisons] for claim in claims]
     inside = [
@@ -189,7 +194,9 @@ def decide(
             for comparison, values in zip(claim.comparisons, group, strict=True)
         )
         verdict = UNDECIDED
-        if p <= alpha and p_in < p_out and all(effect.verdict == SUPPORTED for effect in effects):
+        if not all(len(values) for values in group):
+            verdict = NOT_TESTED
+        elif p <= alpha and p_in < p_out and all(effect.verdict == SUPPORTED for effect in effects):
             verdict = SUPPORTED
         elif p <= alpha and p_out <= p_in and any(effect.verdict == CONTRADICTED for effect in effects):
             verdict = CONTRADICTED
@@ -227,7 +234,7 @@ def _published(comparison: Comparison, published: Mapping[str, Mapping[str, floa
     try:
         one = {run: {name: [value] for name, value in measures.items()} for run, measures in published.items()}
         return float(comparison.quantity(one)[0])
-    except (LookupError, ValueError):
+    except LookupError:
         return None
 
 
@@ -251,5 +258,5 @@ def _values(measured: Measured, name: str) -> Values:
     if run not in measured:
         raise LookupError(f"{name}: there is no run {run!r}")
     if measure not in measured[run]:
-        raise ValueError(f"{name}: run {run!r} has no measure {measure!r}")
+        raise LookupError(f"{name}: run {run!r} has no measure {measure!r}")
     return np.asarray(measured[run][measure], dtype=float)

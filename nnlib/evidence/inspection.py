@@ -1,4 +1,4 @@
-"""What finished runs are asked afterwards: their curves, their weights, what they read and misread."""
+"""What finished runs are asked afterwards: their weights, what they read and misread."""
 
 from __future__ import annotations
 
@@ -9,27 +9,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from nnlib.engine import Run
-from nnlib.model import Parameters, l_model_forward, sum_squared_weights
-
-
-def history_measures(run: Run, early_steps: int) -> dict[str, np.ndarray]:
-    """What the cost curves say, one number for each replica.
-
-    Returns
-    -------
-    mean_validation_cost : over the whole run, the height of the curve
-    early_validation_cost : over the first `early_steps` steps, how fast it falls
-    roughness : the mean change of the training cost from one look to the next, over the first `early_steps` steps
-    log10_sum_squared_weights : the decade of Σ W² at the end
-    """
-    early = run.steps <= early_steps
-    return {
-        "mean_validation_cost": run.validation_cost.double().nanmean(0).numpy(),
-        "early_validation_cost": run.validation_cost[early].double().nanmean(0).numpy(),
-        "roughness": run.train_cost[early].double().diff(dim=0).abs().nanmean(0).numpy(),
-        "log10_sum_squared_weights": sum_squared_weights(run.parameters).double().log10().numpy(),
-    }
+from nnlib.engine.run import Run
+from nnlib.model import Parameters, l_model_forward
 
 
 def weight_table(without: Run, with_l2: Run) -> pd.DataFrame:

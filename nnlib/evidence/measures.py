@@ -8,15 +8,40 @@ import torch
 from torch import Tensor
 
 from nnlib.engine import Run, accuracy
+from nnlib.engine.run import COSTS
 from nnlib.model import sum_squared_weights
 
 SETS = ("train", "validation", "test", "official")
 
 
+# The columns of `replica_table`, and the differences of two runs' weights; {L} is the number of a layer.
+MEASURES = (
+    *(f"{name}_accuracy" for name in SETS),
+    "train_cost",
+    "validation_cost",
+    "sum_squared_weights",
+    "mean_validation_cost",
+    "early_validation_cost",
+    "roughness",
+    "log10_sum_squared_weights",
+    "mean_W{L}",
+    "std_W{L}",
+    "mean_difference_W{L}",
+    "steps",
+    "stopped_at",
+    "diverged_at",
+)
+
+
+def is_measure(name: str) -> bool:
+    """Whether some network has a measure of that name."""
+    return name.rstrip("0123456789") + ("{L}" if name[-1:].isdigit() and "_W" in name else "") in MEASURES
+
+
 def replica_table(
-    run: Run, seeds: list[int], sets: dict[str, tuple[Tensor, Tensor]], use_batchnorm: bool
+    run: Run, seeds: list[int], sets: dict[str, tuple[Tensor, Tensor]], use_batchnorm: bool, early_steps: int
 ) -> pd.DataFrame:
-    """One row for each replica: accuracies (fractions), final costs, weights, and how the run ended.
+    """One row for each replica: accuracies (fractions), final costs, the curves' height, weights, and how it ended.
 
     A replica that diverged has no accuracies and no costs (NaN). `sum_squared_weights`, `mean_W1`, `std_W1` and so on
     are of the last parameters.
@@ -41,17 +66,44 @@ def replica_table(
         if name[0] == "W":
             columns[f"mean_{name}"] = W.double().mean((-2, -1))
             columns[f"std_{name}"] = W.double().std((-2, -1), correction=0)
+    columns |= history_measures(run, early_steps)
     columns |= {"steps": ended, "stopped_at": run.stopped_at, "diverged_at": run.diverged_at}
     return pd.DataFrame({name: values.numpy() for name, values in columns.items()})
 
 
-def curve_table(run: Run, every: int) -> pd.DataFrame:
-    """Costs and Σ W² against steps, every so many steps and at the last: median, lowest and highest replica."""
-    at = (run.steps % every == 0) | (run.steps == run.steps[-1])
+def history_measures(run: Run, early_steps: int) -> dict[str, Tensor]:
+    """What the cost curves say, one number for each replica.
+
+    Returns
+    -------
+    mean_validation_cost : over the whole run, the height of the curve
+    early_validation_cost : over the first `early_steps` steps, how fast it falls
+    roughness : the mean change of the training cost from one look to the next, over the first `early_steps` steps
+    log10_sum_squared_weights : the decade of Σ W² at the end
+    """
+    early = run.steps <= early_steps
+    return {
+        "mean_validation_cost": run.validation_cost.double().nanmean(0),
+        "early_validation_cost": run.validation_cost[early].double().nanmean(0),
+        "roughness": run.train_cost[early].double().diff(dim=0).abs().nanmean(0),
+        "log10_sum_squared_weights": sum_squared_weights(run.parameters).double().log10(),
+    }
+
+
+def log_table(run: Run, replica: int) -> pd.DataFrame:
+    """One replica's costs at every look, as the study's attachments have them; a row a look."""
+    columns = {"step": run.steps} | {name: getattr(run, name)[:, replica] for name in COSTS}
+    return pd.DataFrame({name: values.numpy() for name, values in columns.items()})
+
+
+def curve_table(run: Run, points: int) -> pd.DataFrame:
+    """Costs and Σ W² against steps, at so many looks at most and the last one: median, lowest and highest replica."""
+    looks = torch.arange(1, len(run.steps) + 1)
+    at = (looks % max(1, len(looks) // points) == 0) | (looks == len(looks))
     table: dict[str, np.ndarray] = {"step": run.steps[at].numpy()}
-    for name in ("train_cost", "validation_cost", "sum_squared_weights"):
+    for name in COSTS:
         values = getattr(run, name)[at].double()
-        table[name] = values.nanmedian(1).values.numpy()
+        table[name] = values.nanquantile(0.5, 1).numpy()
         table[f"{name}_low"] = values.nan_to_num(torch.inf).amin(1).numpy()
         table[f"{name}_high"] = values.nan_to_num(-torch.inf).amax(1).numpy()
     return pd.DataFrame(table).replace([np.inf, -np.inf], np.nan)

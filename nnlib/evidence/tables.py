@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,9 +11,6 @@ import pandas as pd
 
 from nnlib.evidence.claims import Measured, Verdict
 from nnlib.evidence.statistics import mean_interval, percentile, share_interval
-
-# Not compared with the study: seconds depend on the machine.
-NOT_COMPARED = ("timing",)
 
 
 def verdict_table(verdicts: Sequence[Verdict], measured: Measured) -> pd.DataFrame:
@@ -61,7 +57,7 @@ def fidelity_table(
     """A row for each published number: our mean with interval, our range, and where the number falls in it."""
     rows = []
     for run, measures in published.items():
-        if run in NOT_COMPARED or run not in measured:
+        if run not in measured:
             continue
         for measure, value in measures.items():
             values = np.asarray(measured[run][measure], dtype=float)
@@ -77,28 +73,43 @@ def fidelity_table(
     return pd.DataFrame(rows)
 
 
-def epoch_gains(measured: Measured, *, confidence: float, resamples: int, seed: int) -> pd.DataFrame:
-    """What more epochs bring: for each batch size and L2, test accuracy at each number of epochs less that at the next
-    smaller, replica by replica, with interval and the share of replicas that gained."""
+def epoch_gains(
+    grid: pd.DataFrame, measured: Measured, *, confidence: float, resamples: int, seed: int
+) -> pd.DataFrame:
+    """What more epochs bring: for each batch size and L2 of the grid's runs, test accuracy at each number of epochs less
+    that at the next smaller, replica by replica, with interval and the share of replicas that gained.
+
+    `grid` has a row for each run: its name, `batch_size`, `L2` and `epochs`.
+    """
     rows = []
-    for (batch_size, l2), cells in _grid(measured).items():
-        epochs = sorted(cells)
-        for shorter, longer in itertools.pairwise(epochs):
-            gain = measured[cells[longer]]["test_accuracy"] - np.asarray(measured[cells[shorter]]["test_accuracy"])
+    for (batch_size, l2), cells in grid.sort_values("epochs").groupby(["batch_size", "L2"]):
+        for shorter, longer in itertools.pairwise(cells.to_dict("records")):
+            gain = measured[longer["run"]]["test_accuracy"] - np.asarray(measured[shorter["run"]]["test_accuracy"])
             known = gain[~np.isnan(gain)]
             share = share_interval(int((known > 0).sum()), len(known), confidence)
             rows.append(
-                {"batch_size": batch_size, "l2": l2, "from_epochs": shorter, "to_epochs": longer}
+                {"batch_size": batch_size, "l2": l2, "from_epochs": shorter["epochs"], "to_epochs": longer["epochs"]}
                 | vars(mean_interval(gain, confidence, resamples, seed))
                 | {"gained": share.mean, "gained_low": share.low, "gained_high": share.high}
             )
-    return pd.DataFrame(rows)
+    columns = [
+        "batch_size",
+        "l2",
+        "from_epochs",
+        "to_epochs",
+        "mean",
+        "low",
+        "high",
+        "gained",
+        "gained_low",
+        "gained_high",
+    ]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def best_cells(measured: Measured) -> dict[str, Any]:
-    """The grid cell with the best mean validation accuracy, which is how to choose, and the cell that choosing on the
-    test set itself, as the study did, would give; each with both its accuracies."""
-    keys = [key for cells in _grid(measured).values() for key in cells.values()]
+def best_runs(keys: Sequence[str], measured: Measured) -> dict[str, dict[str, Any]]:
+    """The run with the best mean validation accuracy, which is how to choose, and the one that choosing on the test set
+    itself, as the study did, would give; each with both its accuracies."""
 
     def mean(key: str, measure: str) -> float:
         values = np.asarray(measured[key][measure], dtype=float)
@@ -106,19 +117,10 @@ def best_cells(measured: Measured) -> dict[str, Any]:
 
     choice = {name: max(keys, key=lambda key: mean(key, f"{name}_accuracy")) for name in ("validation", "test")}
     return {
-        f"by_{name}": {
-            "cell": key,
+        name: {
+            "run": key,
             "validation_accuracy": mean(key, "validation_accuracy"),
             "test_accuracy": mean(key, "test_accuracy"),
         }
         for name, key in choice.items()
     }
-
-
-def _grid(measured: Measured) -> dict[tuple[int, float], dict[int, str]]:
-    """(batch size, L2) → epochs → run, of the grid's runs, in their order."""
-    found: dict[tuple[int, float], dict[int, str]] = {}
-    for key in measured:
-        if match := re.fullmatch(r"grid-b(\d+)-e(\d+)-l(.+)", key):
-            found.setdefault((int(match[1]), float(match[3])), {})[int(match[2])] = key
-    return dict(sorted(found.items()))
