@@ -6,6 +6,7 @@ once), then `statistics` and `claims` (what the seeds say).
 
 from nnlib.data.dataset import load_mnist
 from nnlib.engine import Run, Settings, Store, accuracy, train_replicas
+from nnlib.errors import InputError
 from nnlib.layers import (
     ACTIVATIONS,
     BATCHNORM_BACKWARD,
@@ -38,6 +39,7 @@ __all__ = [
     "ACTIVATIONS",
     "BATCHNORM_BACKWARD",
     "INITIALIZATIONS",
+    "InputError",
     "Run",
     "Settings",
     "StoppingRule",

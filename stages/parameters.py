@@ -171,7 +171,11 @@ def load(path: str | Path = "params.yaml") -> Parameters:
 
 def read_yaml(path: str | Path) -> Any:
     """The contents of a YAML 1.2 file."""
+    return parse_yaml(Path(path).read_text(encoding="utf-8"))
+
+
+def parse_yaml(text: str) -> Any:
     try:
-        return YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
+        return YAML(typ="safe", pure=True).load(text)
     except (YAMLError, ValueError) as error:
         raise InputError(f"not YAML: {' '.join(str(error).split())}") from None

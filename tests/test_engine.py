@@ -8,12 +8,16 @@ from conftest import problem
 from torch.testing import assert_close
 
 import nnlib
-from nnlib import Run, Settings, engine, train_replicas
+from nnlib import Run, Settings, train_replicas
 from nnlib.data.files import load_tensors, save_tensors
+from nnlib.engine import batched
+from nnlib.layers import BATCHNORM_EPSILON
 from nnlib.training import l_layer_model
 
-TRAIN, VALIDATION = problem(50), problem(30, seed=1)
-# Batches of 16, 16, 16 and 2.
+TRAIN, VALIDATION = problem(57), problem(30, seed=1)
+# Half of the numbers are blanks; batches of 16, 16, 16 and 9.
+for X, _ in (TRAIN, VALIDATION):
+    X.clamp_(min=0)
 SETTINGS = Settings([6, 5, 4, 3], learning_rate=0.1, epochs=4, batch_size=16, look_every=2)
 BATCHNORMS = {
     "none": {},
@@ -27,6 +31,15 @@ COSTS = ("train_cost", "validation_cost", "sum_squared_weights")
 def train(settings=SETTINGS, seeds=(0, 1, 2), dtype=torch.float64, **options):
     sets = [tuple(array.to(dtype) for array in pair) for pair in (TRAIN, VALIDATION)]
     return train_replicas(*sets, settings, list(seeds), **options)
+
+
+def train_batched(settings=SETTINGS, seeds=(0, 1, 2), dtype=torch.float64):
+    """The engine for GPUs, on the CPU."""
+    sets = [tuple(array.to(dtype) for array in pair) for pair in (TRAIN, VALIDATION)]
+    return batched.train_batched(*sets, settings, seeds, Run.begin(settings, seeds, dtype), torch.device("cpu"))
+
+
+ENGINE = pytest.mark.parametrize("engine", [train, train_batched], ids=["compiled", "batched"])
 
 
 def train_alone(settings, seed):
@@ -47,6 +60,12 @@ def assert_same_bits(one, other, which=slice(None)):
         assert torch.equal(getattr(one, name)[which], getattr(other, name)[which]), name
 
 
+def assert_same(one, other):
+    """That two runs agree in everything, to the last bit."""
+    for name, value in one.tensors().items():
+        assert torch.equal(value.nan_to_num(-1), other.tensors()[name].nan_to_num(-1)), name
+
+
 def assert_close_to_alone(run, replica, alone, **tolerance):
     parameters, records = alone
     for name, value in parameters.items():
@@ -58,60 +77,57 @@ def assert_close_to_alone(run, replica, alone, **tolerance):
         assert_close(*map(torch.tensor, values), **tolerance, equal_nan=True)
 
 
-@pytest.mark.parametrize("L2", [0.0, 0.5])
+@pytest.mark.parametrize("L2", [0.0, 0.05])
 @BATCHNORM
-def test_it_follows_the_readable_loop_step_for_step(batchnorm, L2):
-    # Four epochs: batch norm's true derivative divides by a feature's deviation, and one that is nearly constant in a
-    # batch, of two examples say, would enlarge the last digit's rounding with every step.
-    settings = replace(SETTINGS, L2=L2, look_every=1, **BATCHNORMS[batchnorm])
-    run = train(settings)
-    assert run.step == 16
+@ENGINE
+def test_it_follows_the_readable_loop_over_300_steps(engine, batchnorm, L2):
+    settings = replace(SETTINGS, epochs=75, L2=L2, look_every=7, **BATCHNORMS[batchnorm])
+    run = engine(settings)
+    assert run.step == 300
     for replica in range(3):
         assert_close_to_alone(run, replica, train_alone(settings, replica), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("layers_dims", [[6, 3], [6, 40, 3], [6, 5, 4, 4, 3, 3]], ids=str)
+@pytest.mark.parametrize("batchnorm", ["none", "straight_through"])
+@ENGINE
+def test_other_networks_follow_too(engine, batchnorm, layers_dims):
+    settings = replace(SETTINGS, layers_dims=layers_dims, L2=0.05, epochs=20, **BATCHNORMS[batchnorm])
+    assert_close_to_alone(engine(settings), 2, train_alone(settings, 2), rtol=1e-10, atol=1e-10)
+
+
 @BATCHNORM
-def test_in_float32_it_is_the_same_within_rounding(batchnorm):
+@ENGINE
+def test_in_float32_it_is_the_same_within_rounding(engine, batchnorm):
     settings = replace(SETTINGS, L2=0.5, **BATCHNORMS[batchnorm])
-    single, double = train(settings, dtype=torch.float32), train(settings)
+    single, double = engine(settings, dtype=torch.float32), engine(settings)
     assert single.parameters["W1"].dtype == torch.float32
     for name, value in double.parameters.items():
         assert_close(single.parameters[name].double(), value, rtol=1e-3, atol=1e-4)
 
 
-def test_a_network_without_hidden_layers_follows_too():
-    settings = replace(SETTINGS, layers_dims=[6, 3], L2=0.5)
-    assert_close_to_alone(train(settings), 2, train_alone(settings, 2), rtol=1e-10, atol=1e-10)
+def test_inputs_without_blanks_and_with_many_values_are_right_too():
+    full = problem(57, seed=5), problem(30, seed=6)
+    run = train_replicas(*full, replace(SETTINGS, L2=0.5), [4])
+    records = []
+    options = {**vars(SETTINGS), "L2": 0.5, "num_iterations": SETTINGS.epochs, "seed": 4, "record": records.append}
+    del options["epochs"]
+    assert_close_to_alone(run, 0, (l_layer_model(*full[0], validation=full[1], **options)[0], records))
 
 
-@pytest.fixture
-def threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
-
-
-@pytest.mark.parametrize("threads", [1, 2], indirect=True)
 @BATCHNORM
-def test_a_replica_is_the_same_whatever_runs_beside_it(batchnorm, threads):
+def test_a_replica_has_the_same_bits_whatever_runs_beside_it(batchnorm):
     settings = replace(SETTINGS, L2=0.5, **BATCHNORMS[batchnorm])
-    runs = [train(settings, range(replicas), torch.float32) for replicas in (1, 3, 8)]
-    for run in runs[:2]:
-        beside = slice(run.replicas)
-        for name, value in run.parameters.items():
-            # With two threads, the products of one network are shared out otherwise than those of many.
-            if threads == 1:
-                assert torch.equal(value, runs[2].parameters[name][beside]), name
-            assert_close(value, runs[2].parameters[name][beside], rtol=1e-4, atol=1e-5)
-        for name in COSTS:
-            # A set passes through all networks in one product, whose last digit may depend on their number.
-            assert_close(getattr(run, name), getattr(runs[2], name)[:, beside], rtol=1e-4, atol=1e-5)
+    alone = [train(settings, [seed], torch.float32, threads=1) for seed in range(5)]
+    for seeds, threads in (((0, 1, 2, 3, 4), 1), ((0, 1, 2, 3, 4), 2), ((3, 1), 2), ((4, 4, 0), 3)):
+        together = train(settings, seeds, torch.float32, threads=threads)
+        assert_same(together, Run.join([alone[seed] for seed in seeds]))
 
 
-def test_each_replica_has_its_own_l2():
+@ENGINE
+def test_each_replica_has_its_own_l2(engine):
     strengths = [0.0, 0.5, 3.0]
-    run = train(replace(SETTINGS, L2=torch.tensor(strengths, dtype=torch.float64)))
+    run = engine(replace(SETTINGS, L2=torch.tensor(strengths, dtype=torch.float64)))
     for replica, strength in enumerate(strengths):
         alone = train_alone(replace(SETTINGS, L2=strength), replica)
         assert_close_to_alone(run, replica, alone, rtol=1e-10, atol=1e-10)
@@ -120,8 +136,9 @@ def test_each_replica_has_its_own_l2():
 STOPPING = replace(SETTINGS, epochs=20, patience=5, threshold=0.001, stopping_rule="improvement")
 
 
-def test_a_replica_that_stops_is_frozen_while_others_go_on():
-    run = train(STOPPING, range(6))
+@ENGINE
+def test_a_replica_that_stops_is_frozen_while_others_go_on(engine):
+    run = engine(STOPPING, range(6))
     stopped = run.stopped_at > 0
     assert stopped.any()
     assert run.running.any()
@@ -138,14 +155,15 @@ def test_a_replica_that_stops_is_frozen_while_others_go_on():
 def test_it_ends_when_all_replicas_have_stopped():
     run = train(replace(SETTINGS, epochs=1000, patience=1, threshold=1e9))
     assert run.stopped_at.tolist() == [4, 4, 4]
-    assert run.epoch == 1
+    assert run.steps.tolist() == [2, 4]
 
 
-def test_a_replica_that_diverges_is_frozen_and_harms_no_other():
+@ENGINE
+def test_a_replica_that_diverges_is_frozen_and_harms_no_other(engine):
     # A step of 0.1 · 10¹⁰ / 16 weight decay makes every step's weights a hundred million times larger.
     settings = replace(SETTINGS, epochs=20)
-    healthy = train(replace(settings, L2=torch.zeros(3)))
-    run = train(replace(settings, L2=torch.tensor([0.0, 1e10, 0.0])))
+    healthy = engine(replace(settings, L2=torch.zeros(3)))
+    run = engine(replace(settings, L2=torch.tensor([0.0, 1e10, 0.0])))
     assert run.diverged_at.gt(0).tolist() == [False, True, False]
     assert run.running.tolist() == [True, False, True]
     assert_same_bits(run, healthy, [0, 2])
@@ -158,7 +176,9 @@ def test_a_replica_that_diverges_is_frozen_and_harms_no_other():
     parameters, records = train_alone(replace(settings, L2=1e10), 1)
     assert (records[-1]["step"], records[-1]["status"]) == (step, "diverged")
     for name, value in parameters.items():
-        assert_close(run.parameters[name][1], value, rtol=1e-9, atol=0, equal_nan=True)
+        ours = run.parameters[name][1]
+        both = ours.isfinite() & value.isfinite()  # 0 · ∞ is NaN, and the compiled step does not multiply by 0
+        assert_close(ours[both], value[both], rtol=1e-9, atol=0)
 
 
 def test_a_replica_that_could_stop_and_diverges_has_diverged():
@@ -168,27 +188,39 @@ def test_a_replica_that_could_stop_and_diverges_has_diverged():
 
 
 @pytest.mark.parametrize(
-    ("settings", "stopped_by_half"),
-    [(SETTINGS, 0), (replace(SETTINGS, patience=2, threshold=0.1, stopping_rule="improvement"), 2)],
+    ("settings", "some_stop"),
+    [(SETTINGS, False), (replace(SETTINGS, patience=2, threshold=0.1, stopping_rule="improvement"), True)],
 )
 @BATCHNORM
-def test_going_on_from_a_file_is_as_if_never_interrupted(tmp_path, batchnorm, settings, stopped_by_half):
+def test_going_on_from_a_file_is_as_if_never_interrupted(tmp_path, batchnorm, settings, some_stop):
     settings = replace(settings, L2=0.5, **BATCHNORMS[batchnorm])
     at_once = train(settings, dtype=torch.float32)
     save_tensors(tmp_path / "half.safetensors", train(replace(settings, epochs=2), dtype=torch.float32).tensors())
     half = Run.from_tensors(load_tensors(tmp_path / "half.safetensors"))
     before = {name: value.clone() for name, value in half.tensors().items()}
     resumed = train(settings, dtype=torch.float32, start=half)
-    assert (half.epoch, half.stopped_at.count_nonzero()) == (2, stopped_by_half)
+    assert (half.epoch, bool(half.stopped_at.any())) == (2, some_stop)
     for name, value in at_once.tensors().items():
         assert torch.equal(resumed.tensors()[name].nan_to_num(-1), value.nan_to_num(-1)), name
     assert all(torch.equal(half.tensors()[name].nan_to_num(), before[name].nan_to_num()) for name in before)
 
 
+@pytest.mark.parametrize("half", [1, 2, 3])
+def test_going_on_from_an_end_between_two_looks_is_as_if_never_interrupted(half):
+    settings = replace(SETTINGS, look_every=3, patience=2, threshold=0.05, stopping_rule="improvement")
+    assert_same(train(settings, start=train(replace(settings, epochs=half))), train(settings))
+
+
+def test_what_diverged_at_a_last_look_goes_on_as_if_there_had_been_none():
+    settings = replace(SETTINGS, look_every=3, L2=1e30, epochs=1)
+    assert train(settings).diverged_at.gt(0).all()
+    longer = replace(settings, epochs=3)
+    assert_same(train(longer, start=train(settings)), train(longer))
+
+
 def test_going_on_from_a_finished_run_changes_nothing():
     run = train()
-    again = train(start=run)
-    assert all(torch.equal(again.tensors()[name], value) for name, value in run.tensors().items())
+    assert_same(train(start=run), run)
 
 
 @pytest.mark.parametrize("epochs", [0, 2])
@@ -204,14 +236,19 @@ def test_a_run_comes_back_from_its_tensors(tmp_path, epochs):
 
 def test_progress_is_told_of_every_look():
     told = []
-    run = train(progress=lambda step, costs: told.append((step, costs.tolist())))
-    assert told == list(zip(run.steps.tolist(), run.validation_cost.tolist(), strict=True))
+    run = train(progress=lambda *look: told.append(look))
+    expected = [
+        (replica, step, cost)
+        for step, costs in zip(run.steps.tolist(), run.validation_cost.tolist(), strict=True)
+        for replica, cost in enumerate(costs)
+    ]
+    assert sorted(told) == sorted(expected)
 
 
 def test_every_replica_has_an_order_of_its_own():
     orders = torch.stack([torch.arange(7), torch.arange(7).flip(0)])
     rows = torch.stack([torch.arange(7) * 10, torch.arange(7)], 1)
-    batches = engine.gather(rows, orders, 3, classes=1)
+    batches = batched.gather(rows, orders, 3, classes=1)
     # Each batch is valid until the next one.
     seen = [(batch.inputs_T.squeeze(-1).tolist(), batch.labels.squeeze(1).tolist()) for batch in batches]
     assert [labels for _, labels in seen] == [[[x // 10 for x in row] for row in inputs] for inputs, _ in seen]
@@ -222,11 +259,20 @@ def test_every_replica_has_an_order_of_its_own():
     ]
 
 
-@pytest.mark.parametrize("numbers_held", [1, 300, 2**24])
-def test_accuracy_is_predict_a_few_networks_at_a_time(numbers_held, monkeypatch):
-    monkeypatch.setattr(engine, "EVALUATE", numbers_held)
-    run = train()
-    assert torch.equal(nnlib.accuracy(*VALIDATION, run.parameters), nnlib.predict(*VALIDATION, run.parameters))
+@BATCHNORM
+@pytest.mark.parametrize("epochs", [0, 4])
+def test_accuracy_is_predict(batchnorm, epochs):
+    settings = replace(SETTINGS, epochs=epochs, **BATCHNORMS[batchnorm])
+    run, use = train(settings), settings.use_batchnorm
+    run.parameters["W1"][1] = 0  # every output the same: the first class is read
+    expected = nnlib.predict(*VALIDATION, run.parameters, use_batchnorm=use)
+    assert torch.equal(nnlib.accuracy(*VALIDATION, run.parameters, use_batchnorm=use), expected)
+
+
+def test_a_network_that_diverged_reads_nothing():
+    parameters = Run.begin(SETTINGS, [0, 1], torch.float64).parameters
+    parameters["W2"][1, 0, 0] = torch.inf
+    assert nnlib.accuracy(*VALIDATION, parameters).isfinite().tolist() == [True, False]
 
 
 def test_too_many_replicas_are_refused_before_training(monkeypatch):
@@ -241,14 +287,17 @@ def test_too_many_replicas_are_refused_before_training(monkeypatch):
         ({}, [], {}, "seeds"),
         ({"batchnorm_rule": "none"}, [0], {}, "batchnorm_rule"),
         ({"rule": "zeros"}, [0], {}, "rule"),
-        ({"batch_size": 51}, [0], {}, "batch_size"),
+        ({"batch_size": 58}, [0], {}, "batch_size"),
         ({"batch_size": 0}, [0], {}, "batch_size"),
         ({"layers_dims": [7, 3]}, [0], {}, "X"),
         ({"layers_dims": [6, 4]}, [0], {}, "Y"),
         ({"L2": -1.0}, [0], {}, "L2"),
         ({"L2": torch.zeros(3)}, [0, 1], {}, "L2"),
         ({}, [0, 1], {"start": [0, 1, 2]}, "start"),
-        ({"look_every": 3}, [0, 1], {"start": [0, 1]}, "start"),  # its 4 steps end between two looks
+        ({"epochs": 0}, [0, 1], {"start": [0, 1]}, "start"),
+        ({}, [0], {"threads": 0}, "threads"),
+        ({"L2": float("nan")}, [0], {}, "L2"),
+        ({"learning_rate": -1.0}, [0], {}, "learning_rate"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -257,6 +306,27 @@ def test_a_mistake_is_named(settings, seeds, options, argument):
         options = {"start": train(replace(SETTINGS, epochs=1), options["start"])}
     with pytest.raises(ValueError, match=f"^({argument}):"):
         train(replace(SETTINGS, **settings), seeds, **options)
+
+
+@pytest.mark.parametrize(
+    ("X", "argument"),
+    [
+        (TRAIN[0].half(), "X: expected float32 or float64, got torch.float16"),
+        (TRAIN[0].masked_fill(TRAIN[0] > 1, torch.nan), "X: expected finite numbers"),
+        (TRAIN[0].masked_fill(TRAIN[0] > 1, torch.inf), "X: expected finite numbers"),
+    ],
+    ids=["half", "nan", "inf"],
+)
+def test_inputs_that_are_no_numbers_are_refused_before_anything_is_compiled(X, argument, monkeypatch):
+    monkeypatch.setattr(Run, "begin", None)
+    with pytest.raises(nnlib.InputError, match=f"^{argument}"):
+        train_replicas((X, TRAIN[1]), VALIDATION, SETTINGS, [0])
+
+
+def test_batch_norms_epsilon_is_the_same_everywhere():
+    from nnlib.engine.compiled import constants
+
+    assert constants(torch.zeros(1).numpy().dtype).epsilon == torch.tensor(BATCHNORM_EPSILON).item()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU: there is none here")

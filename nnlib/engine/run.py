@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nnlib.errors import InputError
-from nnlib.layers import BATCHNORM_BACKWARD, choose
+from nnlib.layers import BATCHNORM_BACKWARD, choose, per_network
 from nnlib.model import Parameters, initialize_parameters
 from nnlib.training import LOOK_EVERY, PATIENCE, STOPPING_RULES, THRESHOLD, Record, StoppingRule
 
@@ -221,6 +221,9 @@ def check_settings(settings: Settings, seeds: Sequence[int], start: Run | None) 
     strengths = torch.as_tensor(settings.L2).numel()
     if strengths not in (1, len(seeds)):
         raise InputError(f"L2: expected one number, or one for each of the {len(seeds)} seeds, got {strengths}")
+    per_network(settings.L2, torch.zeros(1, dtype=torch.float64))
+    if not 0 < settings.learning_rate < torch.inf:
+        raise InputError(f"learning_rate: expected a finite number above 0, got {settings.learning_rate}")
     if start and start.replicas != len(seeds):
         raise InputError(f"start: expected a run of {len(seeds)} replicas, one for each seed, got {start.replicas}")
     if start and start.epoch > settings.epochs:

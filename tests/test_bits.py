@@ -1,0 +1,64 @@
+"""The same bits on every x86-64 level: each is a process of its own, told to compile and to compute for less."""
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the levels of x86-64")
+
+LEVELS = {
+    "host": {},
+    "v4": {"NUMBA_CPU_NAME": "x86-64-v4", "NUMBA_CPU_FEATURES": ""},
+    "v3": {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": "", "ATEN_CPU_CAPABILITY": "avx2"},
+    "v2": {
+        "NUMBA_CPU_NAME": "x86-64-v2",
+        "NUMBA_CPU_FEATURES": "",
+        "ATEN_CPU_CAPABILITY": "default",
+        "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL",
+    },
+}
+
+PROGRAM = """
+import hashlib
+from dataclasses import replace
+
+import torch
+
+from nnlib import Settings, accuracy, train_replicas
+
+random = torch.Generator().manual_seed(0)
+X = torch.randint(-300, 256, (784, 200), generator=random).clamp(min=0) / 255
+Y = torch.nn.functional.one_hot(torch.randint(0, 10, (200,), generator=random), 10).T.float()
+base = Settings((784, 20, 7, 5, 10), epochs=3, batch_size=32, L2=0.01, look_every=3)
+digest = hashlib.sha256()
+for own in ({}, {"use_batchnorm": True}, {"use_batchnorm": True, "batchnorm_rule": "exact"}, {"learning_rate": 1e30}):
+    settings = replace(base, **own)
+    run = train_replicas((X, Y), (X[:, :90], Y[:, :90]), settings, range(3))
+    read = accuracy(X, Y, run.parameters, use_batchnorm=settings.use_batchnorm)
+    for array in (*run.tensors().values(), read):
+        digest.update(array.contiguous().numpy().tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_every_level_of_x86_64_gives_the_same_bits():
+    root = Path(__file__).parents[1]
+    processes = {
+        level: subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", PROGRAM],
+            cwd=root,
+            env=os.environ | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for level, variables in LEVELS.items()
+        if level != "v4" or "avx512f" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    }
+    printed = {level: process.communicate() for level, process in processes.items()}
+    assert all(len(out.strip()) == 64 for out, _ in printed.values()), printed
+    assert len({out for out, _ in printed.values()}) == 1, printed
