@@ -29,9 +29,7 @@ Seed = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0, lt=2**63)]
 Rate = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, allow_inf_nan=False)]
 Strength = Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, allow_inf_nan=False)]
 # None stands for auto, as many as there are cores.
-Threads = Annotated[
-    int | None, BeforeValidator(lambda value: None if value == "auto" else _not_a_bool(value)), Field(ge=1)
-]
+Threads = Annotated[Count | None, BeforeValidator(lambda value: None if value == "auto" else value)]
 Fraction = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, lt=1)]
 
 # What was expected, where pydantic's own words are not for people.

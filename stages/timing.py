@@ -4,7 +4,6 @@ Timed twice: the readable loop `l_layer_model`, which resembles the study's, and
 """
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pandas as pd

@@ -8,11 +8,11 @@ How the numbers lie, all in flat arrays:
 
 - An example is its inked pixels one after the other, `pixel` and `grey` from `start[x]` to `start[x + 1]`; the value is
   `values[grey]`.
-- `W1`, the first layer's weights: units in blocks of `width`, and in a block a row of `width` weights for each pixel, so
-  that a pixel finds its weights side by side. Units that only fill up a block have weights 0.
+- `W1`, the first layer's weights: units in blocks of `width`, and in a block a row of `width` weights for each pixel,
+  which finds them side by side. Units that only fill up a block have weights 0.
 - `W`, the other layers' weights, each (out, in), one layer after the other; `b`, every layer's biases.
-- `Z`, `A`, `dZ`: a row for each unit, layer after layer, and in it a column for each example, filled up to a multiple of
-  16; `present` is 1 for an example and 0 for filling. `Z` holds ReLU's output, which is above 0 where Z was; `A` is `Z`
+- `Z`, `A`, `dZ`: a row for each unit, layer after layer, and in it a column for each example, and more up to a multiple
+  of 16; `present` is 1 for an example and 0 for filling. `Z` holds ReLU's output, which is above 0 where Z was; `A` is `Z`
   itself, or what batch norm makes of it.
 
 So a layer is known by `row`, where its rows begin, its units `n`, and `at`, where its weights begin in `W`.
@@ -97,7 +97,7 @@ def exp(x, c):
 
 @part
 def log(s, c, rounds):
-    """log s of numbers from 1 to e^(2 rounds - 6) by Halley's steps y + 2 (s − e^y) / (s + e^y), whose error is cubed."""
+    """log s, s ≥ 1, by Halley's steps y + 2 (s − e^y) / (s + e^y): the first add up to 2 each, the last cube the error."""
     y = (s - c.one) * c.two / (s + c.one)
     for _ in range(rounds):
         power = exp(y, c)
@@ -333,7 +333,7 @@ def sum_squares(values):
 def propagate(net, ink, order, begin, end, mem, use_batchnorm, exact, learn, count, alpha, strength, c, units):
     """Pass examples begin to end of the order through the network, a batch of `mem.batch` after the other.
 
-    With `learn` there is a gradient step after each batch, and the cost is that of the last batch, before its step; else
+    With `learn` there is a gradient step after each batch, and the cost is that of the last batch before its step; else
     it is that of all examples.
 
     Returns

@@ -1,4 +1,4 @@
-"""`train_replicas`: `l_layer_model` for many seeds at once, by the engine of the device, and never twice with a store."""
+"""`train_replicas`: `l_layer_model` for many seeds, by the engine of the device, and never twice with a store."""
 
 from __future__ import annotations
 

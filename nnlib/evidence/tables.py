@@ -76,8 +76,8 @@ def fidelity_table(
 def epoch_gains(
     grid: pd.DataFrame, measured: Measured, *, confidence: float, resamples: int, seed: int
 ) -> pd.DataFrame:
-    """What more epochs bring: for each batch size and L2 of the grid's runs, test accuracy at each number of epochs less
-    that at the next smaller, replica by replica, with interval and the share of replicas that gained.
+    """What more epochs bring: for each batch size and L2 of the grid's runs, test accuracy at each number of epochs
+    less that at the next smaller, replica by replica, with interval and the share of replicas that gained.
 
     `grid` has a row for each run: its name, `batch_size`, `L2` and `epochs`.
     """

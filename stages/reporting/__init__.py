@@ -1,1 +1,1 @@
-"""All that knows the study's names and words: labels, figures and their catalogue, results, formats, templates, README."""
+"""All that knows the study's names and words: labels, figures, results, formats, templates."""

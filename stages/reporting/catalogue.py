@@ -88,16 +88,16 @@ CATALOGUE = {
     "batchnorm": Item(
         lambda r: figures.batchnorm(r.tables, r.curves, r.published),
         "Batch norm alone: experiment 4 against experiment 1",
-        "Left, the difference in accuracy replica by replica; right, validation cost, median and range. Diamonds are the "
-        "study's.",
+        "Left, the difference in accuracy replica by replica; right, validation cost, median and range. Diamonds are "
+        "the study's.",
         "experiment",
         "epochs, batch_size",
     ),
     "time": Item(
         lambda r: figures.time(r.timing, r.study["seconds"]),
         "What batch norm costs in time",
-        "Experiment 4 against experiment 1, timed in turn, round by round; the diamond is the study's. A measurement of "
-        "one machine, so no claim is judged by it.",
+        "Experiment 4 against experiment 1, timed in turn, round by round; the diamond is the study's. It depends "
+        "on the machine, so no claim is judged by it.",
         "timing",
         "timing",
     ),
