@@ -38,8 +38,9 @@ def main(params: Parameters) -> None:
         return l_layer_model(X, Y, num_iterations=1, **options)
 
     def engine(chosen: dict[str, Any]) -> object:
-        threads = {"device": device(params.device), "threads": params.threads}
-        return train_replicas((X, Y), (X[:, :2], Y[:, :2]), settings(params, **chosen), seeds, **threads)
+        where = device(params.device)
+        few = X[:, :2], Y[:, :2]
+        return train_replicas((X, Y), few, settings(params, **chosen), seeds, device=where, threads=params.threads)
 
     rows = []
     for round_ in tqdm(range(-1, params.timing.rounds), desc="timing", unit="round", disable=None):

@@ -83,8 +83,16 @@ def train_with_a_bar(params: Parameters, key: str, settings: Settings, data: dic
             steps[replica] = step
 
         seeds = range(params.seed, params.seed + params.replicas)
-        options = {"device": device(params.device), "threads": params.threads, "store": store, "progress": progress}
-        return train_replicas(data["train"], data["validation"], settings, seeds, **options)
+        return train_replicas(
+            data["train"],
+            data["validation"],
+            settings,
+            seeds,
+            device=device(params.device),
+            threads=params.threads,
+            store=store,
+            progress=progress,
+        )
 
 
 def device(name: str) -> torch.device:

@@ -15,7 +15,11 @@ from stages.train import GRID
 def main(params: Parameters) -> None:
     study, measured = read_yaml(PUBLISHED), measures()
     evidence = params.evidence
-    statistics = {"confidence": evidence.confidence, "resamples": evidence.resamples, "seed": evidence.seed}
+    statistics: dict[str, Any] = {
+        "confidence": evidence.confidence,
+        "resamples": evidence.resamples,
+        "seed": evidence.seed,
+    }
 
     claims = [Claim.from_record(record) for record in study["claims"]]
     verdicts = decide(claims, measured, study["published"], **statistics)

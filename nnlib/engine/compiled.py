@@ -53,10 +53,12 @@ def to_ink(X: Tensor, Y: Tensor) -> Ink:
     pixel = np.empty(start[-1], np.uint16 if len(values) <= 2**16 else np.uint32)
     value = np.empty(start[-1], values.dtype)
     find_ink(values, start, pixel, value)
-    table, code = np.zeros(256, values.dtype), np.empty(len(value), np.uint8)
-    if number_values(value, value.view(f"i{value.itemsize}"), np.full(1024, -1), table, code) < 0:
-        table, code = np.unique(value, return_inverse=True)
-    return Ink(pixel, code.astype(np.uint8 if len(table) <= 256 else np.uint32), table, start, Y.argmax(0).numpy())
+    table, grey = np.zeros(256, values.dtype), np.empty(len(value), np.uint8)
+    label = Y.argmax(0).numpy()
+    if number_values(value, value.view(f"i{value.itemsize}"), np.full(1024, -1), table, grey) >= 0:
+        return Ink(pixel, grey, table, start, label)
+    many, place = np.unique(value, return_inverse=True)
+    return Ink(pixel, place.astype(np.uint32), many, start, label)
 
 
 def constants(dtype: np.dtype[Any]) -> Constants:

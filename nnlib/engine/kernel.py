@@ -12,8 +12,8 @@ How the numbers lie, all in flat arrays:
   which finds them side by side. Units that only fill up a block have weights 0.
 - `W`, the other layers' weights, each (out, in), one layer after the other; `b`, every layer's biases.
 - `Z`, `A`, `dZ`: a row for each unit, layer after layer, and in it a column for each example, and more up to a multiple
-  of 16; `present` is 1 for an example and 0 for filling. `Z` holds ReLU's output, which is above 0 where Z was; `A` is `Z`
-  itself, or what batch norm makes of it.
+  of 16; `present` is 1 for an example and 0 for filling. `Z` holds ReLU's output, which is above 0 where Z was; `A` is
+  `Z` itself, or what batch norm makes of it.
 
 So a layer is known by `row`, where its rows begin, its units `n`, and `at`, where its weights begin in `W`.
 """
@@ -97,7 +97,7 @@ def exp(x, c):
 
 @part
 def log(s, c, rounds):
-    """log s, s ≥ 1, by Halley's steps y + 2 (s − e^y) / (s + e^y): the first add up to 2 each, the last cube the error."""
+    """log s, s ≥ 1, by Halley's steps y + 2 (s − e^y) / (s + e^y): first up to 2 each, then the error is cubed."""
     y = (s - c.one) * c.two / (s + c.one)
     for _ in range(rounds):
         power = exp(y, c)

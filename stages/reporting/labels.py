@@ -46,6 +46,6 @@ def check_label(key: str) -> None:
         raise InputError(f"{key}: expected a label of its own in LABELS of stages/reporting/labels.py, got none")
 
 
-def cell_label(settings: Mapping[str, Any]) -> str:
+def cell_label(settings: Mapping[Any, Any]) -> str:
     """What a cell of the grid is called, by its settings."""
     return f"batch {settings['batch_size']}, {settings['epochs']} epochs, λ {settings['L2']:g}"

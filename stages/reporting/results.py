@@ -95,6 +95,11 @@ class Results:
         return cells | {key: f"experiment {LABELS[key].text}" for key in self.experiments}
 
     @property
+    def measured(self) -> dict[str, dict[str, Any]]:
+        """run → measure → one value for each replica."""
+        return {key: {str(name): table[name].to_numpy() for name in table} for key, table in self.tables.items()}
+
+    @property
     def published(self) -> dict[str, dict[str, float]]:
         return self.study["published"]
 
@@ -197,7 +202,7 @@ class Results:
         one = self.tables["experiment-1"]["test_accuracy"]
         published = [self.published[key]["test_accuracy"] for key in FOUR]
         squares = {key: number(float(self.tables[key]["sum_squared_weights"].median()), 0) for key in self.experiments}
-        best = best_runs(list(self.grid["run"]), self.tables)["validation"]
+        best = best_runs(list(self.grid["run"]), self.measured)["validation"]
         named = {
             verdict: [claim["claim"] for claim in self.claims if claim["verdict"] == verdict] for verdict in VERDICTS
         }
