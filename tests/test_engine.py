@@ -324,7 +324,7 @@ def test_inputs_that_are_no_numbers_are_refused_before_anything_is_compiled(X, a
 
 
 def test_batch_norms_epsilon_is_the_same_everywhere():
-    from nnlib.engine.compiled import constants
+    from nnlib.engine.functions import constants
 
     assert constants(torch.zeros(1).numpy().dtype).epsilon == torch.tensor(BATCHNORM_EPSILON).item()
 

@@ -11,23 +11,21 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Event
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nnlib.engine.kernel import Constants, Ink, Memory, Network, find_ink, number_values, propagate
+from nnlib.engine.functions import constants
+from nnlib.engine.ink import Ink
+from nnlib.engine.kernel import Memory, Network, propagate
 from nnlib.engine.run import Progress, Run, Settings
-from nnlib.layers import BATCHNORM_EPSILON
 from nnlib.model import Parameters
 from nnlib.seeds import epoch_order
 
 WIDEST = 32  # units of the first layer in a block: as many sums as the registers of every x86-64 level hold
 CHUNK = 480  # examples of a set that pass at a time, so that their activations stay in the cache
 AT_ONCE = 10**8  # multiplications in a call, some tenths of a second: Ctrl-C is heard between calls
-EXP_TERMS = {"float32": 7, "float64": 13}  # of the Taylor series, for the last bit of e^r
-EXP_LOWEST = {"float32": -87.0, "float64": -708.0}  # e^x is still a normal number
 
 
 @dataclass(frozen=True)
@@ -40,45 +38,6 @@ class Sets:
     @property
     def examples(self) -> int:
         return len(self.train.label)
-
-
-def to_ink(X: Tensor, Y: Tensor) -> Ink:
-    """Features × examples as lists of inked pixels: a quarter of a step's time for each quarter of the pixels inked.
-
-    Up to 256 different values, MNIST's grey levels, take a byte for each inked pixel, more take four. Without blanks a
-    step costs what its products cost, without a matrix library's help: several times as much as the batched engine.
-    """
-    values = X.numpy()
-    start = np.concatenate([[0], np.cumsum(np.count_nonzero(values, axis=0))])
-    pixel = np.empty(start[-1], np.uint16 if len(values) <= 2**16 else np.uint32)
-    value = np.empty(start[-1], values.dtype)
-    find_ink(values, start, pixel, value)
-    table, grey = np.zeros(256, values.dtype), np.empty(len(value), np.uint8)
-    label = Y.argmax(0).numpy()
-    if number_values(value, value.view(f"i{value.itemsize}"), np.full(1024, -1), table, grey) >= 0:
-        return Ink(pixel, grey, table, start, label)
-    many, place = np.unique(value, return_inverse=True)
-    return Ink(pixel, place.astype(np.uint32), many, start, label)
-
-
-def constants(dtype: np.dtype[Any]) -> Constants:
-    """The kernel's numbers in the network's float type."""
-    number: Any = dtype.type
-    bits = np.finfo(number).nmant
-    # The first part of log 2 has so few bits that its product with k is exact.
-    high = float(np.ldexp(np.rint(np.ldexp(np.log(2), bits // 2)), -(bits // 2)))
-    return Constants(
-        log2_e=number(1 / np.log(2)),
-        log_2_high=number(high),
-        log_2_low=number(np.log(2) - high),
-        rounding=number(1.5 * 2.0**bits),
-        lowest=number(EXP_LOWEST[dtype.name]),
-        inverses=tuple(number(1 / n) for n in range(EXP_TERMS[dtype.name], 0, -1)),
-        epsilon=number(BATCHNORM_EPSILON),
-        zero=number(0),
-        one=number(1),
-        two=number(2),
-    )
 
 
 class Replica:

@@ -20,28 +20,14 @@ So a layer is known by `row`, where its rows begin, its units `n`, and `at`, whe
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from nnlib.engine.lanes import fill, load, prefetch, store, total, two_to, where_above
+from nnlib.engine.functions import LANES, compiled, exp, log, part
+from nnlib.engine.lanes import fill, load, prefetch, store, total, where_above
 
-LANES = ((),) * 16
 AHEAD = 2  # examples whose ink is fetched before their turn
-
-compiled: Any = njit(nogil=True, cache=True, error_model="numpy")
-part: Any = njit(nogil=True, inline="always", error_model="numpy")
-
-
-class Ink(NamedTuple):
-    """Examples: their inked pixels, and their labels."""
-
-    pixel: np.ndarray
-    grey: np.ndarray
-    values: np.ndarray
-    start: np.ndarray
-    label: np.ndarray
 
 
 class Network(NamedTuple):
@@ -64,45 +50,6 @@ class Memory(NamedTuple):
     dZ: np.ndarray
     deviation: np.ndarray
     sums: np.ndarray
-
-
-class Constants(NamedTuple):
-    """Numbers of the network's float type: what `exp` needs, batch norm's ε, and 0, 1 and 2."""
-
-    log2_e: Any
-    log_2_high: Any
-    log_2_low: Any
-    rounding: Any
-    lowest: Any
-    inverses: tuple[Any, ...]
-    epsilon: Any
-    zero: Any
-    one: Any
-    two: Any
-
-
-@compiled
-def exp(x, c):
-    """e^x as 2^k e^r, with k whole and |r| ≤ log 2 / 2, e^r by its Taylor series; NaN stays NaN."""
-    lowest = fill(c.lowest, LANES)
-    x = where_above(lowest, x, lowest, x)
-    shifted = x * c.log2_e + c.rounding  # so large that its last bits are those of k
-    k = shifted - c.rounding
-    r = x - k * c.log_2_high - k * c.log_2_low
-    series = fill(c.one, LANES)
-    for inverse in c.inverses:
-        series = series * (r * inverse) + c.one
-    return series * two_to(shifted)
-
-
-@part
-def log(s, c, rounds):
-    """log s, s ≥ 1, by Halley's steps y + 2 (s − e^y) / (s + e^y): first up to 2 each, then the error is cubed."""
-    y = (s - c.one) * c.two / (s + c.one)
-    for _ in range(rounds):
-        power = exp(y, c)
-        y = y + (s - power) * c.two / (s + power)
-    return y
 
 
 @part
@@ -359,34 +306,3 @@ def propagate(net, ink, order, begin, end, mem, use_batchnorm, exact, learn, cou
             rate = alpha / type(c.one)(m)
             backward(net, ink, order, first, m, row, n, at, mem, exact, -rate, rate * strength, c, units)
     return result, squares
-
-
-@compiled
-def find_ink(X, start, pixel, value):
-    """List the inked pixels of X, features × examples, example by example; `start` has room for each."""
-    at = start[:-1].copy()
-    for p in range(X.shape[0]):
-        for x in range(X.shape[1]):
-            if X[p, x] != 0:
-                pixel[at[x]], value[at[x]] = p, X[p, x]
-                at[x] += 1
-
-
-@compiled
-def number_values(value, bits, seen, table, code):
-    """Number the different values as they come, if there are at most 256; how many there are, or −1 for more.
-
-    `seen` is an open hash table of 1,024 numbers, −1 for none, where a value lies near its last bits.
-    """
-    found = 0
-    for k in range(len(value)):
-        slot = (bits[k] ^ (bits[k] >> 13)) & 1023
-        while seen[slot] >= 0 and table[seen[slot]] != value[k]:
-            slot = (slot + 1) & 1023
-        if seen[slot] < 0:
-            if found == 256:
-                return -1
-            seen[slot], table[found] = found, value[k]
-            found += 1
-        code[k] = seen[slot]
-    return found

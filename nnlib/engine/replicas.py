@@ -107,7 +107,8 @@ def _on_cpu(
 ) -> Iterator[tuple[int, Run]]:
     if starts:
         # Numba takes a quarter of a second to import, which a stage that finds all in the store need not wait for.
-        from nnlib.engine.compiled import Sets, to_ink, train_each
+        from nnlib.engine.compiled import Sets, train_each
+        from nnlib.engine.ink import to_ink
 
         sets = Sets(to_ink(*train), to_ink(*validation))
         yield from train_each(sets, settings, seeds, starts, threads=threads, progress=progress)
@@ -175,7 +176,8 @@ def accuracy(X: Tensor, Y: Tensor, parameters: Parameters, *, use_batchnorm: boo
     -------
     (R,) fractions, float64; NaN for a network whose output is not finite.
     """
-    from nnlib.engine.compiled import accuracies, to_ink
+    from nnlib.engine.compiled import accuracies
+    from nnlib.engine.ink import to_ink
 
     dims = [len(X), *(parameters[f"b{layer}"].shape[-2] for layer in range(1, len(parameters) // 2 + 1))]
     settings = Settings(dims, use_batchnorm=use_batchnorm)
