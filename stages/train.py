@@ -6,6 +6,7 @@ python -m stages.train experiment-2 --batchnorm straight_through --l2 0.01
 
 import argparse
 import itertools
+import os
 from typing import Any
 
 import torch
@@ -90,6 +91,7 @@ def train_with_a_bar(params: Parameters, key: str, settings: Settings, data: dic
             seeds,
             device=device(params.device),
             threads=params.threads,
+            cluster=os.environ.get("DASK_SCHEDULER_ADDRESS"),
             store=store,
             progress=progress,
         )

@@ -29,6 +29,7 @@ def train_replicas(
     start: Run | None = None,
     device: str | torch.device = "cpu",
     threads: int | None = None,
+    cluster: str | None = None,
     store: Store | None = None,
     progress: Progress | None = None,
 ) -> Run:
@@ -47,6 +48,7 @@ def train_replicas(
     start : a run of the same settings and seeds with fewer epochs, to go on from, bit for bit as if never interrupted
     device : where to compute
     threads : on the CPU, replicas trained at the same time; None for as many as there are cores
+    cluster : address of a Dask scheduler whose workers train instead, to the same bits; on the CPU only
     store : asked for each replica before it is trained, and given each as soon as it is
     progress : called at every look at a replica with (which, step, validation cost)
 
@@ -60,6 +62,8 @@ def train_replicas(
         If an argument does not fit, with its name.
     MemoryError
         If the replicas do not fit in the device's memory; raised before training starts.
+    OSError
+        If the cluster does not answer, or goes away; what was finished is in the store.
     """
     X, Y = train
     check_training_set(X, Y, settings.layers_dims, settings.batch_size)
@@ -87,8 +91,11 @@ def train_replicas(
                 progress(k, known.step, float(known.validation_cost[-1, 0]) if len(known.steps) else torch.nan)
         else:
             starts[k] = known if known and known.epoch > first.epoch else first.one(k)
-    engine = _on_cpu if device.type == "cpu" else _on_device
-    for k, run in engine(train, validation, settings, seeds, starts, device, threads, progress):
+    if device.type == "cpu":
+        trained = _on_cpu(train, validation, settings, seeds, starts, cluster or threads, progress)
+    else:
+        trained = _on_device(train, validation, settings, seeds, starts, device, progress)
+    for k, run in trained:
         runs[k] = run
         if shelf:
             shelf.keep(settings.of(k), seeds[k], run)
@@ -101,17 +108,23 @@ def _on_cpu(
     settings: Settings,
     seeds: Sequence[int],
     starts: dict[int, Run],
-    device: torch.device,
-    threads: int,
+    where: int | str,
     progress: Progress | None,
 ) -> Iterator[tuple[int, Run]]:
-    if starts:
-        # Numba takes a quarter of a second to import, which a stage that finds all in the store need not wait for.
-        from nnlib.engine.compiled import Sets, train_each
-        from nnlib.engine.ink import to_ink
+    """By so many threads here, or by the cluster of that address."""
+    if not starts:
+        return
+    # Numba takes a quarter of a second to import, which a stage that finds all in the store need not wait for.
+    from nnlib.engine.compiled import Sets, train_each
+    from nnlib.engine.ink import to_ink
 
-        sets = Sets(to_ink(*train), to_ink(*validation))
-        yield from train_each(sets, settings, seeds, starts, threads=threads, progress=progress)
+    sets = Sets(to_ink(*train), to_ink(*validation))
+    if isinstance(where, str):
+        from nnlib.engine.cluster import train_on_cluster
+
+        yield from train_on_cluster(sets, settings, seeds, starts, where, progress)
+    else:
+        yield from train_each(sets, settings, seeds, starts, threads=where, progress=progress)
 
 
 def _on_device(
@@ -120,10 +133,10 @@ def _on_device(
     settings: Settings,
     seeds: Sequence[int],
     starts: dict[int, Run],
-    device: torch.device,
-    threads: int,
+    where: torch.device,
     progress: Progress | None,
 ) -> Iterator[tuple[int, Run]]:
+    """All together on a GPU; those that go on from the same epoch, that is."""
     from nnlib.engine.batched import train_batched
 
     for _, group in itertools.groupby(sorted(starts, key=lambda k: starts[k].epoch), key=lambda k: starts[k].epoch):
@@ -136,7 +149,7 @@ def _on_device(
                 progress(which[replica], step, cost)
 
         begun = Run.join([starts[k] for k in which])
-        run = train_batched(train, validation, some, [seeds[k] for k in which], begun, device, tell)
+        run = train_batched(train, validation, some, [seeds[k] for k in which], begun, where, tell)
         yield from ((k, run.one(place)) for place, k in enumerate(which))
 
 
