@@ -1,3 +1,1 @@
-"""How fast: `training` against other ways to train, `scaling` with the size of the work, `pipeline` as a whole."""
-
-import stages  # noqa: F401 - sets the pipeline's environment, before torch is imported
+"""How fast: `training` against other ways to train, `scaling` with the work and the machines, `pipeline` as a whole."""

@@ -8,6 +8,7 @@ for example `--set preprocess.examples=3000 --set epochs=2` for a quick look. Th
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import re
@@ -18,41 +19,40 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
-import yaml
 
 from benchmarks.common import FOLDER, in_words, machine, markdown, spread, warn_if_busy
 from benchmarks.training import Data, autograd
 from nnlib.data.files import write_text
+from nnlib.engine.replicas import cores
 from nnlib.training import LOOK_EVERY
-from stages.parameters import check
+from stages.parameters import Parameters, check, parse_yaml
 
 ROOT = FOLDER.parent
 RAW = ROOT / "data" / "raw"
 RUNNING = "Running stage '"
 # The twelve cells and the four experiments of the study.
-SIXTEEN = re.compile(r"grid-train@.*|experiment@[1-4]")
+SIXTEEN = re.compile(r"grid-train|experiment@[1-4]")
 # Epochs of the usual PyTorch program that are timed for each batch size.
 ROUNDS = 3
 
 
-def copy(folder: Path, changes: Sequence[str]) -> Any:
+def copy(folder: Path, changes: Sequence[str]) -> Parameters:
     """Put a clone without results into the folder, its parameters changed; returns the parameters."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     # Without its lock, DVC takes no stage for done.
     (folder / "dvc.lock").unlink(missing_ok=True)
     file = folder / "params.yaml"
-    parameters = yaml.safe_load(file.read_text(encoding="utf-8"))
+    parameters = parse_yaml(file.read_text(encoding="utf-8"))
     for change in changes:
         key, _, value = change.partition("=")
         *sections, name = key.split(".")
         section = parameters
         for one in sections:
             section = section[one]
-        section[name] = yaml.safe_load(value)
-    file.write_text(yaml.safe_dump(parameters, sort_keys=False), encoding="utf-8")
+        section[name] = parse_yaml(value)
+    file.write_text(json.dumps(parameters), encoding="utf-8")  # JSON is YAML
     return check(parameters)
 
 
@@ -100,7 +100,7 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 2**30
 
 
-def steps(parameters: Any) -> dict[int, int]:
+def steps(parameters: Parameters) -> dict[int, int]:
     """Gradient steps of one replica in the grid's cells and the four experiments, for each batch size."""
     p = parameters.preprocess
     pool = p.examples or {"train": 60_000, "all": 70_000}[p.pool]
@@ -118,7 +118,7 @@ def usual(total: dict[int, int], threads: int) -> float:
     """The seconds that torch autograd with a DataLoader would take for so many steps of each batch size, with looks."""
     torch.set_num_threads(threads)
     torch.set_grad_enabled(False)
-    data = Data.make()
+    data = Data.load()
     seconds = 0.0
     for size, count in total.items():
         epoch = autograd(data, 1, batch_size=size, look_every=LOOK_EVERY)
@@ -142,11 +142,12 @@ def main() -> None:
     study = sum(seconds for name, seconds in stages if SIXTEEN.fullmatch(name))
     memory = peak_memory()
     work = steps(parameters)
-    alone = usual(work, parameters.threads)
+    threads = parameters.threads or cores()
+    alone = usual(work, threads)
     replicas = parameters.replicas
     text = (
         f"`dvc repro` from nothing{' with ' if changes else ''}{', '.join(changes)}: {replicas} replicas, "
-        f"{parameters.threads} threads.\n{in_words(machine())}\n\n"
+        f"{threads} threads.\n{in_words(machine())}\n\n"
         + markdown(
             ("stage", "seconds", "share"),
             [(name, f"{seconds:.1f}", f"{seconds / total:.0%}") for name, seconds in [*stages, ("total", total)]],

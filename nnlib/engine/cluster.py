@@ -60,7 +60,7 @@ def train_on_cluster(
     try:
         threads = ready(client, address)
         begun = {k: run if run.epoch else None for k, run in starts.items()}
-        # As a task's result, which another worker makes again if the one that had it dies; scattered data would be lost.
+        # As a task's result, made again elsewhere if the worker that has it dies; scattered data would be lost.
         with warnings.catch_warnings(category=UserWarning, action="ignore"):
             there = client.submit(same, data, pure=False)
         for block in blocks(list(starts), threads):
