@@ -38,8 +38,8 @@ from nnlib import (
 from nnlib.data.files import write_json, write_text
 from nnlib.engine.compiled import Replica, Sets, train_each
 from nnlib.engine.functions import compiled
-from nnlib.engine.ink import to_ink
 from nnlib.engine.kernel import first_layer, update_first_layer
+from nnlib.engine.layout import to_ink
 from nnlib.seeds import epoch_order
 from nnlib.training import LOOK_EVERY, mini_batches
 

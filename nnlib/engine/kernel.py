@@ -4,52 +4,19 @@ They compute what `nnlib.layers` and `nnlib.model` compute, and visit only pixel
 blank, and a blank adds nothing to W x or to dW. A call is one network in one thread, and every sum has an order of its
 own that nothing else changes, so that bits depend on the arguments alone; docs/engine.md says what that rests on.
 
-How the numbers lie, all in flat arrays:
-
-- An example is its inked pixels one after the other, `pixel` and `grey` from `start[x]` to `start[x + 1]`; the value is
-  `values[grey]`.
-- `W1`, the first layer's weights: units in blocks of `width`, and in a block a row of `width` weights for each pixel,
-  which finds them side by side. Units that only fill up a block have weights 0.
-- `W`, the other layers' weights, each (out, in), one layer after the other; `b`, every layer's biases.
-- `Z`, `A`, `dZ`: a row for each unit, layer after layer, and in it a column for each example, and more up to a multiple
-  of 16; `present` is 1 for an example and 0 for filling. `Z` holds ReLU's output, which is above 0 where Z was; `A` is
-  `Z` itself, or what batch norm makes of it.
-
-So a layer is known by `row`, where its rows begin, its units `n`, and `at`, where its weights begin in `W`.
+A layer is known by `row`, where its rows begin, its units `n`, and `at`, where its weights begin in `W`; see
+`nnlib.engine.layout`.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 
 from nnlib.engine.functions import LANES, compiled, exp, log, part
 from nnlib.engine.lanes import fill, load, prefetch, store, total, where_above
 
+ONE = np.uint64(1)
 AHEAD = 2  # examples whose ink is fetched before their turn
-
-
-class Network(NamedTuple):
-    """A network, changed in place: the units of each layer, input first, and the numbers described above."""
-
-    dims: np.ndarray
-    W1: np.ndarray
-    W: np.ndarray
-    b: np.ndarray
-
-
-class Memory(NamedTuple):
-    """What a pass over a batch of examples leaves behind; `sums` has the first layer's sums, an example a row."""
-
-    batch: int
-    columns: int
-    present: np.ndarray
-    Z: np.ndarray
-    A: np.ndarray
-    dZ: np.ndarray
-    deviation: np.ndarray
-    sums: np.ndarray
 
 
 @part
@@ -65,11 +32,15 @@ def first_layer(net, ink, order, begin, m, mem, units):
                 for k in range(ink.start[x], ink.start[x + 1], 32):
                     prefetch(ink.pixel, k)
                     prefetch(ink.grey, k)
-            x = order[begin + e]
-            s = bias
-            for k in range(np.uint64(ink.start[x]), np.uint64(ink.start[x + 1])):
-                s = s + ink.values[ink.grey[k]] * load(net.W1, block * block_size + ink.pixel[k] * width, units)
-            store(mem.sums, e * width, s)
+            # Two sums, so that an addition need not wait for the one before it.
+            s, t, origin = bias, bias - bias, block * block_size
+            start, stop = ink.start[order[begin + e]], ink.start[order[begin + e] + 1]
+            for k in range(np.uint64(start), np.uint64(stop - (stop - start) % 2), np.uint64(2)):
+                s = s + ink.values[ink.grey[k]] * load(net.W1, origin + ink.pixel[k] * width, units)
+                t = t + ink.values[ink.grey[k + ONE]] * load(net.W1, origin + ink.pixel[k + ONE] * width, units)
+            if (stop - start) % 2:
+                s = s + ink.values[ink.grey[stop - 1]] * load(net.W1, origin + ink.pixel[stop - 1] * width, units)
+            store(mem.sums, e * width, s + t)
         for j in range(width):
             for e in range(m):
                 mem.Z[(block * width + j) * columns + e] = mem.sums[e * width + j]
@@ -204,11 +175,8 @@ def update_linear(net, at, row_in, n_in, row, n, mem, rate, shrink, c):
         for i in range(n_in):
             s = fill(c.zero, LANES)
             for e in range(0, mem.columns, len(LANES)):
-                dZ, A = (
-                    load(mem.dZ, (row + j) * mem.columns + e, LANES),
-                    load(mem.A, (row_in + i) * mem.columns + e, LANES),
-                )
-                s = s + dZ * A
+                A = load(mem.A, (row_in + i) * mem.columns + e, LANES)
+                s = s + load(mem.dZ, (row + j) * mem.columns + e, LANES) * A
             w = net.W[at + j * n_in + i]
             net.W[at + j * n_in + i] = w - shrink * w + rate * total(s)
     update_biases(net, row, n, mem, rate, c)

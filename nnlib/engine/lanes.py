@@ -22,7 +22,7 @@ from numba import types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-# Registers of eight are the widest that compile well on every x86-64 level; other counts are made of these and smaller.
+# Registers of eight compile well on every x86-64 level; a count is a multiple of it.
 WIDEST = 8
 
 
@@ -38,9 +38,8 @@ class Lanes(types.Type):
 class LanesModel(models.PrimitiveModel):
     def __init__(self, manager: Any, lanes: Lanes) -> None:
         number = manager.lookup(lanes.dtype).get_value_type()
-        counts, left = [WIDEST] * (lanes.count // WIDEST), lanes.count % WIDEST
-        counts += [size for size in (4, 2, 1) if left & size]
-        super().__init__(manager, lanes, ir.LiteralStructType([ir.VectorType(number, count) for count in counts]))
+        registers = [ir.VectorType(number, WIDEST)] * (lanes.count // WIDEST)
+        super().__init__(manager, lanes, ir.LiteralStructType(registers))
 
 
 def _join(builder: Any, struct: Any, vectors: Any) -> Any:
@@ -127,7 +126,7 @@ def where_above(typingctx: Any, a: Any, b: Any, value: Any, otherwise: Any) -> A
 
 @intrinsic
 def total(typingctx: Any, lanes: Any) -> Any:
-    """The sum of all lanes: pieces of eight first to last, then halves onto halves. Counts are multiples of eight."""
+    """The sum of all lanes: the registers of eight first to last, then halves onto halves."""
 
     def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         (value,) = arguments

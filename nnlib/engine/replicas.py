@@ -116,7 +116,7 @@ def _on_cpu(
         return
     # Numba takes a quarter of a second to import, which a stage that finds all in the store need not wait for.
     from nnlib.engine.compiled import Sets, train_each
-    from nnlib.engine.ink import to_ink
+    from nnlib.engine.layout import to_ink
 
     sets = Sets(to_ink(*train), to_ink(*validation))
     if isinstance(where, str):
@@ -190,7 +190,7 @@ def accuracy(X: Tensor, Y: Tensor, parameters: Parameters, *, use_batchnorm: boo
     (R,) fractions, float64; NaN for a network whose output is not finite.
     """
     from nnlib.engine.compiled import accuracies
-    from nnlib.engine.ink import to_ink
+    from nnlib.engine.layout import to_ink
 
     dims = [len(X), *(parameters[f"b{layer}"].shape[-2] for layer in range(1, len(parameters) // 2 + 1))]
     settings = Settings(dims, use_batchnorm=use_batchnorm)

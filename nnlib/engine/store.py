@@ -29,7 +29,7 @@ from nnlib.errors import InputError
 VERSION = "1"
 # What computes a replica's bits; a test holds the list to the modules that training imports.
 SOURCES = {
-    "cpu": ("engine/compiled.py", "engine/functions.py", "engine/ink.py", "engine/kernel.py", "engine/lanes.py"),
+    "cpu": ("engine/compiled.py", "engine/functions.py", "engine/layout.py", "engine/kernel.py", "engine/lanes.py"),
     "cuda": ("engine/batched.py",),
 }
 SHARED = ("engine/run.py", "layers.py", "model.py", "seeds.py", "training.py")

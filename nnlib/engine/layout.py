@@ -1,4 +1,14 @@
-"""Examples as their inked pixels, the form in which the compiled engine reads them."""
+"""How the numbers of the compiled engine lie, all in flat arrays:
+
+- An example is its inked pixels one after the other, `pixel` and `grey` from `start[x]` to `start[x + 1]`; the value is
+  `values[grey]`.
+- `W1`, the first layer's weights: units in blocks of `width`, and in a block a row of `width` weights for each pixel,
+  which finds them side by side. Units that only fill up a block have weights 0.
+- `W`, the other layers' weights, each (out, in), one layer after the other; `b`, every layer's biases.
+- `Z`, `A`, `dZ`: a row for each unit, layer after layer, and in it a column for each example, and more up to a multiple
+  of 16; `present` is 1 for an example and 0 for filling. `Z` holds ReLU's output, which is above 0 where Z was; `A` is
+  `Z` itself, or what batch norm makes of it.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +28,28 @@ class Ink(NamedTuple):
     values: np.ndarray
     start: np.ndarray  # (examples + 1,) where each example's pixels begin
     label: np.ndarray  # (examples,)
+
+
+class Network(NamedTuple):
+    """A network, changed in place: the units of each layer, input first, and the numbers described above."""
+
+    dims: np.ndarray
+    W1: np.ndarray
+    W: np.ndarray
+    b: np.ndarray
+
+
+class Memory(NamedTuple):
+    """What a pass over a batch of examples leaves behind; `sums` has the first layer's sums, an example a row."""
+
+    batch: int
+    columns: int
+    present: np.ndarray
+    Z: np.ndarray
+    A: np.ndarray
+    dZ: np.ndarray
+    deviation: np.ndarray
+    sums: np.ndarray
 
 
 def to_ink(X: Tensor, Y: Tensor) -> Ink:
