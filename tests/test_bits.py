@@ -62,3 +62,21 @@ def test_every_level_of_x86_64_gives_the_same_bits():
     printed = {level: process.communicate() for level, process in processes.items()}
     assert all(len(out.strip()) == 64 for out, _ in printed.values()), printed
     assert len({out for out, _ in printed.values()}) == 1, printed
+
+
+def test_a_cache_folder_that_cannot_be_written_costs_a_compilation_and_no_error():
+    nowhere = """
+from numba.core import caching
+
+def refuse(self):
+    raise PermissionError("read-only")
+
+caching._CacheLocator.ensure_cache_path = refuse
+"""
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", nowhere + PROGRAM.replace("range(3)", "range(1)")],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+    )
+    assert len(run.stdout.strip()) == 64, run.stderr

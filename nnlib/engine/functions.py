@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,18 @@ from nnlib.layers import BATCHNORM_EPSILON
 
 LANES = ((),) * 16
 
-compiled: Any = njit(nogil=True, cache=True, error_model="numpy")
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compiled for the types that it is first called with, once for each processor: the code is kept in a folder.
+
+    Where no folder can be written, each process compiles anew.
+    """
+    try:
+        return njit(nogil=True, cache=True, error_model="numpy")(function)
+    except RuntimeError:
+        return njit(nogil=True, error_model="numpy")(function)
+
+
 # Part of the function that calls it: compiled once with it, not twice.
 part: Any = njit(nogil=True, inline="always", error_model="numpy")
 
