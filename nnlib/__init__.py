@@ -1,12 +1,13 @@
 """Forward and backward propagation written by hand over torch tensors, for one network or many at once. No autograd.
 
-Read in this order: `layers` (one layer), `model` (the network), `training` (the study's loop), `engine` (many seeds at
-once), then `statistics` and `claims` (what the seeds say).
+Read in this order: `layers` (one layer), `model` (the network), `gradients` (is a backward right?), `training` (the
+study's loop), `engine` (many seeds at once), then `statistics` and `claims` (what the seeds say).
 """
 
 from nnlib.data.dataset import load_mnist
 from nnlib.engine import Run, Settings, Store, accuracy, train_replicas
 from nnlib.errors import InputError
+from nnlib.gradients import GradientReport, check_gradients
 from nnlib.layers import (
     ACTIVATIONS,
     BATCHNORM_BACKWARD,
@@ -39,6 +40,7 @@ __all__ = [
     "ACTIVATIONS",
     "BATCHNORM_BACKWARD",
     "INITIALIZATIONS",
+    "GradientReport",
     "InputError",
     "Run",
     "Settings",
@@ -46,6 +48,7 @@ __all__ = [
     "Store",
     "accuracy",
     "apply_batchnorm",
+    "check_gradients",
     "compute_cost",
     "compute_cost_from_logits",
     "exact_batchnorm_backward",
