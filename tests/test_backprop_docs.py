@@ -708,7 +708,7 @@ def function(label, target):
 
 def functions(text):
     """The links of a text that name a function of nnlib."""
-    return [(label, target) for _, target in LINK.findall(text) if label[0] == "`" and "/nnlib/" in target]
+    return [(label, target) for label, target in LINK.findall(text) if label[0] == "`" and "/nnlib/" in target]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
