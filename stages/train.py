@@ -47,10 +47,10 @@ def arguments_of(arguments: tuple[str, ...]) -> argparse.Namespace:
 
 def cells(params: Parameters) -> dict[str, Settings]:
     """The grid's configurations by key, shorter ones first, since longer ones go on from them."""
-    grid = params.grid
+    values = sorted(params.grid.epochs), params.grid.batch_size, params.grid.l2
     return {
         f"{GRID}-b{batch_size}-e{epochs}-l{l2:g}": settings(params, batch_size=batch_size, epochs=epochs, L2=l2)
-        for epochs, batch_size, l2 in itertools.product(sorted(grid.epochs), grid.batch_size, grid.l2)
+        for epochs, batch_size, l2 in itertools.product(*values)
     }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from nnlib.data.files import write_csv, write_json
-from nnlib.evidence.claims import VERDICTS, Claim, decide
+from nnlib.evidence.claims import CONTRADICTED, SUPPORTED, VERDICTS, Claim, decide
 from nnlib.evidence.tables import best_runs, epoch_gains, fidelity_table, verdict_table
 from stages.common import EPOCHS, FIDELITY, PUBLISHED, RUNS, SUMMARY, VERDICTS_FILE, WEIGHT_TABLE, run
 from stages.parameters import Parameters, read_yaml
@@ -50,23 +50,29 @@ def measures() -> dict[str, Any]:
 
 
 def summary(measured: dict[str, Any], grid: list[str], counts: dict[str, int]) -> dict[str, Any]:
-    """What `dvc metrics` and `dvc exp show` have: mean accuracies of the experiments, the best cell, verdicts."""
+    """What `dvc metrics` and `dvc exp show` have: as much as fits a terminal.
+
+    The mean test accuracy in percent of each experiment and of the cell that is best on the validation set, and how
+    many claims came out for the study, against it, and neither.
+    """
     experiments = {
-        key: {name: pd.Series(values[f"{name}_accuracy"]).mean() for name in ("test", "validation", "train")}
+        key.removeprefix("experiment-"): percent(pd.Series(values["test_accuracy"]).mean())
         for key, values in measured.items()
         if key not in grid and "test_accuracy" in values
     }
-    best = best_runs(grid, measured)["validation"]
-    accuracies = {key: {name: rounded(value) for name, value in means.items()} for key, means in experiments.items()}
-    return accuracies | {
-        "best cell": {"run": best["run"], "test": rounded(best["test_accuracy"])},
-        "claims": counts,
+    best = percent(best_runs(grid, measured)["validation"]["test_accuracy"])
+    decided = counts[SUPPORTED], counts[CONTRADICTED]
+    return experiments | {
+        "best": best,
+        "for": decided[0],
+        "against": decided[1],
+        "open": sum(counts.values()) - sum(decided),
     }
 
 
-def rounded(value: float) -> float | None:
-    """Five decimals, or nothing where every replica diverged."""
-    return round(value, 5) if abs(value) <= 1 else None
+def percent(accuracy: float) -> float | None:
+    """With two decimals, or nothing where every replica diverged."""
+    return round(100 * accuracy, 2) if accuracy >= 0 else None
 
 
 if __name__ == "__main__":

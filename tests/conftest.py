@@ -1,4 +1,4 @@
-"""What several tests share: one thread, and a small problem that a network can learn."""
+"""What several tests share: one thread of torch, MNIST, the pipeline in small, a browser."""
 
 import os
 import shutil
@@ -28,18 +28,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def normal(*shape, seed=0):
-    """Numbers from N(0, 1), float64."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def problem(examples, features=6, classes=3, seed=0):
-    """(X, Y) that one linear layer could tell apart: the class of an example is its largest score."""
-    X = normal(features, examples, seed=seed)
-    labels = (normal(classes, features, seed=99) @ X).argmax(0)
-    return X, torch.nn.functional.one_hot(labels, classes).T.to(X.dtype)
 
 
 @pytest.fixture(scope="session")

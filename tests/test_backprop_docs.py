@@ -12,8 +12,8 @@ from io import StringIO
 
 import pytest
 import torch
-from conftest import normal, problem
 from pipeline import REPOSITORY
+from problems import normal, problem
 from torch.autograd import grad
 from torch.autograd.functional import jacobian
 from torch.testing import assert_close

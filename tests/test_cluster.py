@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import problem
+from problems import problem
 
 from nnlib import Settings, Store, train_replicas
 from nnlib.engine import cluster

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import problem
+from problems import problem
 from torch.testing import assert_close
 
 import nnlib

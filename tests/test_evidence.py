@@ -1,21 +1,16 @@
 """What is measured of runs, and the tables made of it."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from conftest import problem
+from problems import problem
 
 from nnlib import Settings, predict, train_replicas
 from nnlib.evidence.anomaly import implied_weights
-from nnlib.evidence.inspection import (
-    confident_mistakes,
-    confusion_matrix,
-    history_measures,
-    readings,
-    weight_table,
-)
-from nnlib.evidence.measures import curve_table, replica_table
-from nnlib.evidence.tables import best_cells, epoch_gains, fidelity_table
+from nnlib.evidence.inspection import confident_mistakes, confusion_matrix, readings, weight_table
+from nnlib.evidence.measures import curve_table, history_measures, is_measure, log_table, replica_table
+from nnlib.evidence.tables import best_runs, epoch_gains, fidelity_table
 
 STATISTICS = {"confidence": 0.95, "resamples": 200, "seed": 0}
 DATA = {"train": problem(120), "validation": problem(60, seed=1), "test": problem(80, seed=2)}
@@ -29,7 +24,7 @@ def trained(**settings):
 
 def test_a_row_for_each_replica():
     run = trained()
-    table = replica_table(run, SEEDS, DATA, use_batchnorm=False)
+    table = replica_table(run, SEEDS, DATA, use_batchnorm=False, early_steps=30)
     assert table["seed"].tolist() == SEEDS
     assert table["steps"].tolist() == [50, 50, 50]
     for name in DATA:
@@ -45,7 +40,7 @@ def test_a_diverged_replica_has_its_step_and_no_accuracy():
     run = trained()
     run.diverged_at[1] = 20
     run.parameters["W1"][1] = torch.nan
-    table = replica_table(run, SEEDS, DATA, use_batchnorm=False)
+    table = replica_table(run, SEEDS, DATA, use_batchnorm=False, early_steps=30)
     assert table["steps"].tolist() == [50, 20, 50]
     assert table["validation_cost"].isna().tolist() == [False, True, False]
     assert table["test_accuracy"].isna().tolist() == [False, True, False]
@@ -54,7 +49,7 @@ def test_a_diverged_replica_has_its_step_and_no_accuracy():
 def test_a_stopped_replica_has_the_costs_of_its_last_look():
     run = trained()
     run.stopped_at[2] = 30
-    table = replica_table(run, SEEDS, DATA, use_batchnorm=False)
+    table = replica_table(run, SEEDS, DATA, use_batchnorm=False, early_steps=30)
     assert table["steps"].tolist() == [50, 50, 30]
     assert table["train_cost"][2] == run.train_cost[2, 2].item()
 
@@ -62,11 +57,27 @@ def test_a_stopped_replica_has_the_costs_of_its_last_look():
 def test_a_curve_has_median_lowest_and_highest():
     run = trained()
     run.validation_cost[3:, 0] = torch.nan
-    curve = curve_table(run, every=20)
+    curve = curve_table(run, points=2)
     assert curve["step"].tolist() == [20, 40, 50]
     assert curve["validation_cost_low"][1] == run.validation_cost[3, 1:].min().item()
+    assert curve["validation_cost"][1] == run.validation_cost[3, 1:].mean().item()  # the middle of two
     assert curve["train_cost"][0] == run.train_cost[1].median().item()
     assert curve["train_cost_high"][2] == run.train_cost[4].max().item()
+    assert curve_table(run, points=100)["step"].tolist() == [10, 20, 30, 40, 50]
+
+
+def test_a_log_has_every_look_of_one_replica():
+    run = trained()
+    log = log_table(run, replica=1)
+    assert log["step"].tolist() == [10, 20, 30, 40, 50]
+    assert log["validation_cost"].tolist() == run.validation_cost[:, 1].tolist()
+
+
+def test_measures_are_known_by_name():
+    table = replica_table(trained(), SEEDS, DATA, use_batchnorm=False, early_steps=30)
+    assert [name for name in table.columns[2:] if not is_measure(name)] == []
+    assert is_measure("std_W17")
+    assert not any(is_measure(name) for name in ("test_acuracy", "std_W", "std_b1", "validation_cost2", ""))
 
 
 def test_history_is_measured_over_the_first_steps():
@@ -124,37 +135,36 @@ def test_costs_that_imply_nothing_are_refused(mistake):
         )
 
 
-def cells(**accuracies):
-    return {
-        key.replace("_", "-").replace("l01", "l0.01"): {
-            "test_accuracy": np.array(values),
-            "validation_accuracy": np.array(values)[::-1] / 2,
-        }
-        for key, values in accuracies.items()
-    }
-
-
 def test_a_published_number_inside_and_one_outside_our_range():
     measured = {"a": {"x": [1.0, 2.0, 3.0, np.nan]}, "b": {"x": [1.0, 2.0, 3.0]}}
-    published = {"a": {"x": 2.5}, "b": {"x": 4.0}, "timing": {"a": 1.0}, "gone": {"x": 1.0}}
+    published = {"a": {"x": 2.5}, "b": {"x": 4.0}, "gone": {"x": 1.0}}
     table = fidelity_table(published, measured, **STATISTICS)
     assert table["run"].tolist() == ["a", "b"]
     assert table["inside"].tolist() == [True, False]
     assert table["percentile"].tolist() == [pytest.approx(200 / 3), 100]
 
 
+GRID = pd.DataFrame(
+    [("a", 32, 50, 0.01), ("b", 32, 100, 0.01), ("c", 64, 50, 0.01)], columns=["run", "batch_size", "epochs", "L2"]
+)
+
+
 def test_what_more_epochs_bring():
-    measured = cells(grid_b32_e50_l01=[0.5, 0.6, 0.7], grid_b32_e100_l01=[0.6, 0.8, 0.7], grid_b64_e50_l01=[0.1] * 3)
-    gains = epoch_gains(measured, **STATISTICS)
+    accuracies = {"a": [0.5, 0.6, 0.7], "b": [0.6, 0.8, 0.7], "c": [0.1] * 3}
+    measured = {key: {"test_accuracy": np.array(values)} for key, values in accuracies.items()}
+    gains = epoch_gains(GRID, measured, **STATISTICS)
     assert gains[["batch_size", "from_epochs", "to_epochs"]].to_numpy().tolist() == [[32, 50, 100]]
     assert gains["mean"][0] == pytest.approx(0.1)
     assert gains["gained"][0] == pytest.approx(2 / 3)
+    assert len(epoch_gains(GRID[:1], measured, **STATISTICS)) == 0
 
 
-def test_the_best_cell_is_chosen_on_validation():
-    measured = cells(grid_b32_e50_l01=[0.5], grid_b64_e50_l01=[0.9])
-    measured["grid-b32-e50-l0.01"]["validation_accuracy"] = np.array([0.99])
-    best = best_cells(measured)
-    assert best["by_validation"]["cell"] == "grid-b32-e50-l0.01"
-    assert best["by_validation"]["test_accuracy"] == 0.5
-    assert best["by_test"]["cell"] == "grid-b64-e50-l0.01"
+def test_the_best_run_is_chosen_on_validation():
+    measured = {
+        "a": {"test_accuracy": [0.5], "validation_accuracy": [0.99]},
+        "c": {"test_accuracy": [0.9], "validation_accuracy": [0.4]},
+        "diverged": {"test_accuracy": [np.nan], "validation_accuracy": [np.nan]},
+    }
+    best = best_runs(list(measured), measured)
+    assert (best["validation"]["run"], best["validation"]["test_accuracy"]) == ("a", 0.5)
+    assert best["test"]["run"] == "c"

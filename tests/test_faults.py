@@ -1,4 +1,4 @@
-"""What goes wrong, and that nothing is lost by it. FAULTS.md lists every fault with its test."""
+"""What goes wrong, and that nothing is lost by it. docs/faults.md lists every fault with its test."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from pipeline import ENVIRONMENT, REPOSITORY, Project, stages_that_ran
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and limits of POSIX")
 
 DATASET = "data/processed/mnist.safetensors"
-MODEL = "data/models/experiment-1.safetensors"
+MODEL = "data/models/experiment-3/experiment-3.safetensors"
 
 
 def start(project: Project, *command: str) -> subprocess.Popen[str]:
@@ -51,7 +51,7 @@ def stop(process: subprocess.Popen[str], number: signal.Signals) -> str:
 
 @pytest.mark.parametrize(
     ("stage", "after"),
-    [("download", 0.5), ("preprocess", 0.5), ("preprocess", 2.0), ("experiment@1", 2.5), ("report", 4.0)],
+    [("download", 0.5), ("preprocess", 1.5), ("experiment@1", 2.0), ("report", 4.0)],
 )
 def test_killed_at_any_moment_nothing_half_is_left(stage: str, after: float, finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
@@ -68,26 +68,28 @@ def test_killed_at_any_moment_nothing_half_is_left(stage: str, after: float, fin
 
 def test_an_interrupt_ends_at_once_with_one_line(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
-    project.set(epochs=2000)
-    process = start(project, "stages.experiment", "1", "false", "0", "straight_through")
-    time.sleep(6)
-    assert process.poll() is None
+    project.set(epochs=2000, replicas=1000)
+    process = start(project, "stages.train", "experiment-1")
+    # Replicas are written as they end.
+    while not list((project.folder / "data" / "replicas").rglob("02000.safetensors")):
+        assert process.poll() is None
+        time.sleep(0.05)
     output = stop(process, signal.SIGINT)
     assert process.returncode == 130
-    assert output == "experiment: interrupted; nothing is lost, `dvc repro` goes on from here\n"
+    assert output == "train: interrupted; finished replicas are kept, `dvc repro` does the rest of this stage again\n"
 
 
 def test_an_interrupted_pipeline_goes_on_with_the_stage_that_was_not_finished(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
     project.set(seed=7)
     process = start(project, "dvc", "repro")
-    seen = read_until(process, "Running stage 'grid-train@64-1-0.01'")
+    seen = read_until(process, "Running stage 'experiment@2'")
     seen += stop(process, signal.SIGKILL)
     done = stages_that_ran(seen)[:-1]
     assert len(done) >= 2
     ran = stages_that_ran(project.dvc("repro").stdout)
     assert not set(done) & set(ran)
-    assert "grid-train@64-1-0.01" in ran
+    assert "experiment@2" in ran
     assert ran[-1] == "report"
 
 
@@ -130,7 +132,7 @@ def test_a_damaged_model_is_named_by_the_stage_that_reads_it(finished: Project, 
 
 @pytest.mark.parametrize(
     ("stage", "arguments"),
-    [("download", []), ("preprocess", []), ("experiment", ["1", "false", "0", "straight_through"]), ("report", [])],
+    [("download", []), ("preprocess", []), ("train", ["experiment-1"]), ("report", [])],
 )
 def test_a_full_disk_leaves_every_file_as_it_was(stage: str, arguments: list, finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
@@ -186,7 +188,7 @@ def test_no_source_for_mnist_is_one_error_and_leaves_nothing(finished: Project, 
 def test_the_report_escapes_what_it_prints(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
     path = project.folder / "reports" / "verdicts.csv"
-    path.write_text(path.read_text().replace("Batch norm costs about", "<script>alert(1)</script>"))
+    path.write_text(path.read_text().replace("Batch norm with L2 has", "<script>alert(1)</script>"))
     project.run(sys.executable, "-m", "stages.report")
     page = (project.folder / "reports" / "report.html").read_text(encoding="utf-8")
     assert "<script>alert(1)" not in page
@@ -194,7 +196,7 @@ def test_the_report_escapes_what_it_prints(finished: Project, tmp_path: Path):
 
 
 def test_every_fault_in_the_table_has_its_test():
-    table = (Path(__file__).parent / "FAULTS.md").read_text(encoding="utf-8")
+    table = (REPOSITORY / "docs" / "faults.md").read_text(encoding="utf-8")
     named = re.findall(r"`(test_\w+)\.py::(test_\w+)`", table)
     assert len(named) >= 15
     for file, test in named:

@@ -5,7 +5,7 @@ import doctest
 import numpy as np
 import pytest
 import torch
-from conftest import normal, problem
+from problems import normal, problem
 
 import nnlib
 from nnlib import check_gradients, gradients

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from conftest import normal
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from problems import normal
 from torch.nn.functional import layer_norm
 from torch.testing import assert_close
 

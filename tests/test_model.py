@@ -4,7 +4,7 @@ from math import log, sqrt
 
 import pytest
 import torch
-from conftest import normal, problem
+from problems import normal, problem
 from torch.nn.functional import cross_entropy, layer_norm
 from torch.testing import assert_close
 

@@ -1,33 +1,30 @@
 """The pipeline as its users use it: `dvc repro`, `dvc exp run -S`, `dvc metrics diff`."""
 
-import ast
 import json
 import re
+import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
-import yaml
-from pipeline import REPOSITORY, Project, stages_that_ran
+from pipeline import REPOSITORY, Project, stages_that_ran, stages_that_trained
 
-from stages.common import EXPERIMENTS
+from nnlib.errors import InputError
+from stages import check, parameters, train
+from stages.parameters import read_yaml
 
-DVC = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
-ORDER = ["download", "preprocess", "grid-train", "experiment", "weight-diff", "timing", "verdicts", "report"]
-
-
-def bodies():
-    return {name: stage.get("do", stage) for name, stage in DVC.items()}
+DVC = read_yaml(REPOSITORY / "dvc.yaml")["stages"]
+EXPERIMENTS = ["1", "2", "3", "4", "2-exact", "4-exact"]
 
 
-def leaves(section, prefix=""):
-    for name, value in section.items():
-        yield from leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else [f"{prefix}{name}"]
+def entries(project: Project) -> set[Path]:
+    return set((project.folder / "data" / "replicas").rglob("*.safetensors"))
 
 
 def test_the_whole_pipeline_writes_every_result(finished: Project):
-    names = {path.name for path in (finished.folder / "reports" / "runs").iterdir()}
-    for key in ["grid-b32-e1-l0.01", "grid-b64-e2-l0.01", *(f"experiment-{name}" for name in EXPERIMENTS)]:
-        assert {f"{key}.csv", f"{key}.json", f"{key}-costs.csv"} <= names
+    for name in ["grid", *(f"experiment-{key}" for key in EXPERIMENTS)]:
+        folder = finished.folder / "reports" / "runs" / name
+        assert {path.name for path in folder.iterdir()} == {"runs.csv", "replicas.csv", "curves.csv", "log.csv"}
     for name in ("report.html", "report.md", "verdicts.csv", "fidelity.csv", "epochs.csv", "weight-diff.csv"):
         assert (finished.folder / "reports" / name).stat().st_size > 100
     assert not list(finished.folder.rglob("*.part"))
@@ -37,55 +34,113 @@ def test_nothing_runs_a_second_time(finished: Project):
     assert stages_that_ran(finished.dvc("repro").stdout) == []
 
 
-def test_a_longer_cell_goes_on_from_the_shorter_one(finished: Project):
-    times = {
-        epochs: json.loads((finished.folder / f"reports/times/grid-b32-e{epochs}-l0.01.json").read_text())
-        for epochs in (1, 2)
-    }
-    assert times[1]["steps"] == times[2]["steps"] == 30
+def test_metrics_fit_a_terminal_of_120_columns(finished: Project):
+    summary = json.loads((finished.folder / "reports/summary.json").read_text())
+    assert [*summary][-4:] == ["best", "for", "against", "open"]
+    assert {"1", "2", "3", "4", "2-exact", "4-exact"} < summary.keys()
+    assert summary["open"] >= 12
+    for command in (["metrics", "show"], ["metrics", "diff", "HEAD"], ["exp", "show", "--only-changed", "--no-pager"]):
+        shown = finished.dvc(*command, COLUMNS="120").stdout
+        assert max(map(len, shown.splitlines()), default=0) <= 120, shown
+        assert "…" not in shown
 
 
-def test_two_replicas_leave_nearly_everything_undecided(finished: Project):
-    summary = json.loads((finished.folder / "reports/verdicts.json").read_text())
-    assert summary["undecided"] >= 12
+def test_curves_have_points_however_short_the_run(finished: Project):
+    curves = pd.read_csv(finished.folder / "reports/runs/experiment-2/curves.csv")
+    log = pd.read_csv(finished.folder / "reports/runs/experiment-2/log.csv")
+    assert len(curves) == len(log) == 12  # 60 steps, a look every 5
+    assert log[["train_cost", "validation_cost"]].notna().all(axis=None)
 
 
-def test_another_l2_trains_experiments_2_and_3_and_what_follows(finished: Project, tmp_path: Path):
+def test_another_l2_trains_what_uses_it_and_the_way_back_trains_nothing(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
-    ran = stages_that_ran(project.dvc("exp", "run", "-S", "l2=0.04").stdout)
-    assert sorted(ran) == sorted(
-        ["experiment@2", "experiment@3", "experiment@2-exact", "weight-diff", "verdicts", "report"]
-    )
-    assert re.search(r"^[-+]", project.git("diff", "-U0", "params.yaml").split("@@")[-1], flags=re.MULTILINE)
+    out = project.dvc("exp", "run", "-S", "l2=0.04").stdout
+    assert stages_that_trained(out) == ["experiment@2", "experiment@3", "experiment@2-exact"]
+    evaluated = [f"experiment-evaluate@{key}" for key in ("2", "3", "2-exact")]
+    others = {"check", "weight-diff", "verdicts", "report", *evaluated}
+    assert set(stages_that_ran(out)) == {"experiment@2", "experiment@3", "experiment@2-exact"} | others
     changed = [line for line in project.git("diff", "-U0", "params.yaml").splitlines() if re.match(r"[-+][^-+]", line)]
     assert changed == ["-l2: 0.01", "+l2: 0.04"]
     project.git("switch", "-qc", "other")
     project.commit("l2 0.04")
     diff = project.dvc("metrics", "diff", "main", "other").stdout
-    assert re.search(r"experiment-3\.json +\S*(accuracy|cost)\.mean +[\d.]+ +[\d.]+", diff), diff
-    assert "experiment-1.json" not in diff
+    assert re.search(r"summary\.json +3 ", diff), diff
+    assert not re.search(r"summary\.json +1 ", diff), diff
+    project.git("switch", "-q", "main")
+    assert stages_that_trained(project.dvc("repro").stdout) == []
 
 
-def test_a_value_added_to_the_grid_trains_only_the_new_cells(finished: Project, tmp_path: Path):
+def test_more_replicas_train_the_new_ones_and_the_way_back_nothing(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
-    project.set(grid={"epochs": [1, 2, 3]})
-    ran = stages_that_ran(project.dvc("repro").stdout)
-    assert ran == ["grid-train@32-3-0.01", "grid-train@64-3-0.01", "verdicts", "report"]
+    before = entries(project)
+    project.dvc("exp", "run", "-S", "replicas=4")
+    assert before < entries(project)
+    assert len(entries(project)) == 2 * len(before)
+    project.git("checkout", ".")
+    out = project.dvc("repro").stdout
+    assert stages_that_trained(out) == [], out
+    again = project.dvc("exp", "run", "-S", "replicas=4").stdout
+    assert stages_that_trained(again) == [], again
+
+
+def test_other_values_of_the_grid_leave_nothing_behind(finished: Project, tmp_path: Path):
+    project = finished.copy(tmp_path / "copy")
+    before = entries(project)
+    project.set(grid={"epochs": [1, 2, 3], "l2": [1e-5, 0.01]})
+    project.dvc("repro", "grid-evaluate")
+    # Of l2 1e-5 all lengths are new, of 0.01 the longest: 2 sizes, 2 replicas.
+    assert len(entries(project) - before) == (3 + 1) * 2 * 2
+    project.git("checkout", "params.yaml")
+    project.dvc("repro", "grid-evaluate")
+    cells = {f"grid-b{size}-e{epochs}-l0.01" for size in (32, 64) for epochs in (1, 2)}
+    assert {path.stem for path in (project.folder / "data/models/grid").glob("*.safetensors")} == cells
+    assert set(pd.read_csv(project.folder / "reports/runs/grid/runs.csv")["run"]) == cells
+    assert "up to date" in project.dvc("status").stdout
 
 
 def test_the_same_commit_gives_the_same_bytes(finished: Project, tmp_path: Path):
     again = Project.create(tmp_path / "again", finished.mnist)
+    again.set(threads=2)
     again.dvc("repro")
     one, two = finished.results(), again.results()
     assert one.keys() == two.keys()
     assert [name for name in one if one[name] != two[name]] == []
+    status = again.git("status", "--short").split()
+    assert not [name for name in status if name.startswith("data")]
 
 
-def test_a_fresh_clone_shows_metrics_and_a_fresh_lock(finished: Project, tmp_path: Path):
+def test_a_fresh_clone_has_metrics_and_a_fresh_lock_and_judges_an_edited_claim(finished: Project, tmp_path: Path):
     finished.git("clone", "-q", str(finished.folder), str(tmp_path / "clone"))
     clone = Project(tmp_path / "clone", finished.mnist)
-    assert "experiment-1.json" in clone.dvc("metrics", "show").stdout
+    assert "2-exact" in clone.dvc("metrics", "show").stdout
     assert stages_that_ran(clone.dvc("repro", "--dry", "--allow-missing").stdout) == []
+    study = clone.folder / "data/published/study.yaml"
+    study.write_text(study.read_text().replace("low: 1}", "low: -9}"))
+    out = clone.dvc("repro", "--allow-missing", "verdicts").stdout
+    assert stages_that_ran(out) == ["check", "verdicts"], out
+    table = pd.read_csv(clone.folder / "reports/verdicts.csv")
+    assert table[table["claim"] == "cost-anomaly"]["low_bound"].tolist() == [-9]
+
+
+def test_an_experiment_is_an_entry_and_a_label(finished: Project, tmp_path: Path):
+    project = finished.copy(tmp_path / "copy")
+    pipeline = project.folder / "dvc.yaml"
+    entry = "      2-exact: {batchnorm: exact"
+    pipeline.write_text(pipeline.read_text().replace(entry, f"      3-strong: {{batchnorm: none, l2: 0.5}}\n{entry}"))
+    result = project.dvc("repro", check=False)
+    assert "experiment-3-strong: expected a label of its own" in result.stderr
+    labels = project.folder / "stages/reporting/labels.py"
+    labels.write_text(
+        labels.read_text().replace("LABELS = {", 'LABELS = {\n    "experiment-3-strong": Label("3 strong", GREY),')
+    )
+    out = project.dvc("repro").stdout
+    assert stages_that_trained(out) == ["experiment@3-strong"]
+    assert "3-strong" in json.loads((project.folder / "reports/summary.json").read_text())
+    for name in ("report.md", "report.html", "plots/costs.csv", "plots/accuracies.csv"):
+        assert "3 strong" in (project.folder / "reports" / name).read_text(encoding="utf-8"), name
+    for name in ("experiments", "experiment-costs", "weights-squared", "train-validation"):
+        drawn = (project.folder / f"reports/figures/{name}.svg").read_text(encoding="utf-8")
+        assert drawn != (finished.folder / f"reports/figures/{name}.svg").read_text(encoding="utf-8"), name
 
 
 def test_plots_work_offline(finished: Project):
@@ -93,82 +148,96 @@ def test_plots_work_offline(finished: Project):
     page = (finished.folder / "plots" / "index.html").read_text(encoding="utf-8")
     assert "index.html" in out
     assert not re.search(r'(src|href)="?https?:', page)
+    assert "experiment 2-exact" in page
+
+
+def test_a_bad_parameter_is_one_clear_line_and_leaves_every_file_as_it_was(finished: Project, tmp_path: Path):
+    project = finished.copy(tmp_path / "copy")
+    before = project.results()
+    result = project.dvc("exp", "run", "-S", "learning_rate=abc", check=False)
+    assert result.returncode != 0
+    assert "params.yaml: learning_rate: expected a number, got 'abc'" in result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+    assert project.results() == before
+    assert (project.folder / "data/raw/train-images-idx3-ubyte").exists()
+
+
+@pytest.fixture
+def in_a_copy(tmp_path, monkeypatch):
+    """The files that `check` reads, in a folder of their own."""
+    for name in ("dvc.yaml", "params.yaml", "data/published/study.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+STUDY = "data/published/study.yaml"
+MISTAKES = {
+    "key": (STUDY, "  figure: grid-costs", "  figur: grid-costs", "claim batch-32-faster: .*figur"),
+    "figure": (STUDY, "figure: grid-costs", "figure: costs", "claim batch-32-faster: expected a figure of"),
+    "run": (STUDY, "experiment-3/std_W1", "experiment-33/std_W1", "claim l2-weight-spread: .*, got 'experiment-33'"),
+    "measure": (STUDY, "experiment-3/std_W1", "experiment-3/sd_W1", "claim l2-weight-spread: .*, got 'sd_W1'"),
+    "label": ("dvc.yaml", "      2-exact:", "      2-new: {}\n      2-exact:", "experiment-2-new: expected a label"),
+}
+
+
+@pytest.mark.parametrize(("file", "old", "new", "says"), MISTAKES.values(), ids=MISTAKES)
+def test_what_does_not_fit_together_is_one_line_before_anything(file, old, new, says, in_a_copy):
+    check.main(parameters.load())
+    path = in_a_copy / file
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(InputError, match=f"^{says}"):
+        check.main(parameters.load())
+
+
+def test_too_few_replicas_are_told_at_the_start(in_a_copy, capsys):
+    check.main(parameters.load().model_copy(update={"replicas": 3}))
+    assert re.search(r"replicas: 3 decide no claim.*at least 1\d", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("update", "says"),
     [
-        ("l2=-1", "params.yaml: l2: expected a finite number that is not negative, got -1"),
-        ("epochs=0", "params.yaml: epochs: expected a number of at least 1, got 0"),
-        ("learning_rate=abc", "params.yaml: learning_rate: expected a number, got 'abc'"),
-        ("grid.batch_size=[]", "params.yaml: grid.batch_size: expected at least 1 values in the list, got []"),
-        ("bacth_size=32", "bacth_size"),
-        ("replicas=0", "params.yaml: replicas: expected a number of at least 1, got 0"),
-        ("replicas=1000000000", "params.yaml: replicas: expected a number of at most 100000, got 1000000000"),
-        ("replicas=100000", "replicas: 100000 need about"),
-        ("device=cuda", "params.yaml: device: expected cuda to be available"),
-        ("batch_size=100000", "batch_size: expected 1 to 960, the training examples, got 100000"),
-        ("network.initialization=he", "network.initialization: expected 'he_fan_out'"),
+        ({"replicas": 10**8}, "replicas: 100000000 need about"),
+        ({"batch_size": 100_000}, "batch_size: expected"),
+        ({"device": "cuda"}, "params.yaml: device: expected cuda"),
     ],
+    ids=str,
 )
-def test_a_bad_parameter_is_one_clear_line(change: str, says: str, finished: Project, tmp_path: Path):
+def test_what_only_the_data_or_the_machine_can_tell_is_named_before_training(update, says, finished, monkeypatch):
     import torch
 
-    if change == "device=cuda" and torch.cuda.is_available():
+    if "device" in update and torch.cuda.is_available():
         pytest.skip("there is a GPU here")
+    monkeypatch.chdir(finished.folder)
+    monkeypatch.setenv("REPLICA_STORE", str(finished.folder / "data/replicas"))
+    monkeypatch.setattr(train, "save_tensors", None)
+    params = parameters.load().model_copy(update=update)
+    with pytest.raises((InputError, MemoryError), match=f"^{says}"):
+        train.main(params, "experiment-1")
+
+
+def test_a_stage_without_its_arguments_says_how_it_is_used(finished: Project):
+    import sys
+
+    result = finished.run(sys.executable, "-m", "stages.train", check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith("usage: python -m stages.train")
+
+
+def test_the_store_is_listed_and_pruned(finished: Project, tmp_path: Path):
+    import sys
+
     project = finished.copy(tmp_path / "copy")
-    before = project.results()
-    result = project.dvc("exp", "run", "-S", change, check=False)
-    assert result.returncode != 0
-    assert says in result.stdout + result.stderr
-    assert "Traceback" not in result.stdout + result.stderr
-    after = project.results()
-    assert {name: after[name] for name in after if before.get(name) != after[name]} == {}
-
-
-def test_stages_stand_in_the_order_of_the_data():
-    assert list(DVC) == ORDER
-    assert all(body["desc"] for body in bodies().values())
-
-
-def test_every_parameter_is_declared_by_a_stage():
-    params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
-    declared = [name for body in bodies().values() for name in body.get("params", [])]
-    for leaf in leaves(params):
-        assert any(leaf == name or leaf.startswith(f"{name}.") for name in declared), f"{leaf} is declared by no stage"
-
-
-def test_the_experiments_are_those_of_dvc_yaml():
-    assert tuple(DVC["experiment"]["foreach"]) == EXPERIMENTS
-
-
-# The door: how parameters are read, and how a stage starts and fails. What they decide is in the parameters.
-DOOR = {"stages", "stages.common", "stages.parameters"}
-
-
-def imported(module: str, seen: set[str]) -> set[str]:
-    """The project's modules that a module imports, and they in turn; not through the door."""
-    path = REPOSITORY / Path(*module.split("."))
-    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    if module in seen | DOOR or not path.exists():
-        return seen
-    seen.add(module)
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = []
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for name in names:
-            if name.split(".")[0] in ("nnlib", "stages"):
-                imported(name, seen)
-    return seen
-
-
-@pytest.mark.parametrize("name", ORDER)
-def test_a_stage_depends_on_all_the_code_that_it_imports(name: str):
-    body = bodies()[name]
-    module = body["cmd"].split()[2]
-    for one in imported(module, set()):
-        path = Path(*one.split("."))
-        path = path / "__init__.py" if (REPOSITORY / path).is_dir() else path.with_suffix(".py")
-        covered = any(path == Path(dep) or Path(dep) in path.parents for dep in body["deps"])
-        assert covered, f"{name} imports {path}, which is none of its deps"
+    listed = project.run(sys.executable, "-m", "stages.store").stdout
+    assert f"{len(entries(project))} entries" in listed
+    project.set(l2=0.07)
+    project.dvc("repro", "experiment@3")
+    before = len(entries(project))
+    pruned = project.run(sys.executable, "-m", "stages.store", "prune").stdout
+    assert "removed 0 of" in pruned
+    project.git("checkout", "params.yaml")
+    assert f"removed 2 of {before} entries" in project.run(sys.executable, "-m", "stages.store", "prune").stdout

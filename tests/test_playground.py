@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 from jinja2 import Environment, FileSystemLoader
-from nnlib.playground import playground_data
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.common.by import By
 
 from nnlib import initialize_parameters, l_model_forward, linear_activation_forward
 from nnlib.layers import BATCHNORM_EPSILON
+from stages.reporting.playground import playground_data
 
-TEMPLATES = Path(__file__).parents[1] / "stages" / "templates"
+TEMPLATES = Path(__file__).parents[1] / "stages" / "reporting" / "templates"
 HTML = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Playground</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"></head><body>{}</body></html>"""
 SEVEN = [(-110, -110), (-40, -110), (-100, -20)]  # from the middle of the pad, in its upper left corner

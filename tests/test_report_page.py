@@ -50,7 +50,7 @@ def test_every_link_and_figure_is_there(page):
         return [...document.querySelectorAll('a[href^="#"]')].map(a => a.getAttribute("href"))
             .filter(href => !document.querySelector(href))""")
     assert missing == []
-    assert len(page.find_elements(By.CSS_SELECTOR, "figure svg")) == 14
+    assert len(page.find_elements(By.CSS_SELECTOR, "figure svg")) == 15
     ids = page.execute_script("return [...document.querySelectorAll('[id]:not(svg [id])')].map(e => e.id)")
     assert len(ids) == len(set(ids))
 
@@ -67,7 +67,7 @@ def test_the_networks_of_the_page_are_the_trained_ones(page, finished):
     from nnlib import Run, l_model_forward
     from nnlib.data.files import load_tensors
 
-    run = Run.from_tensors(load_tensors(finished.folder / "data/models/experiment-3.safetensors"))
+    run = Run.from_tensors(load_tensors(finished.folder / "data/models/experiment-3/experiment-3.safetensors"))
     one = {name: value[0].double() for name, value in run.parameters.items()}
     X = load_tensors(finished.folder / "data/processed/mnist.safetensors")["X_test"][:, :5].double()
     expected, _ = l_model_forward(X, one)
@@ -76,7 +76,7 @@ def test_the_networks_of_the_page_are_the_trained_ones(page, finished):
             "return Array.from(playground.forward('experiment-3', arguments[0]).probabilities)", X[:, column].tolist()
         )
         assert torch.tensor(said, dtype=torch.float64) == pytest.approx(expected[:, column].numpy(), abs=1e-5)
-    assert len(pd.read_csv(finished.folder / "reports/runs/experiment-3.csv")) == run.replicas
+    assert len(pd.read_csv(finished.folder / "reports/runs/experiment-3/replicas.csv")) == run.replicas
 
 
 def test_plots_draw_offline(driver, finished):

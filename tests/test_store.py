@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import problem
+from problems import problem
 
 import nnlib
 from nnlib import Settings, Store, train_replicas

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import normal, problem
+from problems import normal, problem
 from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import torch
@@ -35,7 +37,7 @@ MEASURES = (
 
 def is_measure(name: str) -> bool:
     """Whether some network has a measure of that name."""
-    return name.rstrip("0123456789") + ("{L}" if name[-1:].isdigit() and "_W" in name else "") in MEASURES
+    return re.sub(r"(?<=_W)\d+$", "{L}", name) in MEASURES
 
 
 def replica_table(
