@@ -173,7 +173,8 @@ def compute_cost_from_logits(
 ) -> Tensor:
     """The same cost from the output layer's Z: log ŷ = Z − log Σ exp(Z), which no rounding turns into −∞."""
     check_labels(ZL, Y)
-    return _cost(-Y * torch.log_softmax(ZL, -2), parameters, L2)
+    # Where y is 0 so is the term, be the logarithm as far below 0 as it likes.
+    return _cost((-Y * torch.log_softmax(ZL, -2)).masked_fill(Y == 0, 0), parameters, L2)
 
 
 def check_labels(output: Tensor, Y: Tensor) -> None:
