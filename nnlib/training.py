@@ -161,7 +161,7 @@ def l_layer_model(
             status, validation_cost = "finished" if step == last_step else "running", None
             if validation is not None:
                 validation_cost = evaluate_cost(*validation, parameters, use_batchnorm, L2)
-                # A last look between two regular ones is no look of the stopping rule's: a longer run would not have it.
+                # A last look between two regular ones does not count: a longer run would not have it.
                 if step % look_every == 0 and stopping.look(validation_cost):
                     status = "stopped"
             if not cost.isfinite() or (validation_cost is not None and not validation_cost.isfinite()):

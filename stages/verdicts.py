@@ -61,13 +61,9 @@ def summary(measured: dict[str, Any], grid: list[str], counts: dict[str, int]) -
         if key not in grid and "test_accuracy" in values
     }
     best = percent(best_runs(grid, measured)["validation"]["test_accuracy"])
-    decided = counts[SUPPORTED], counts[CONTRADICTED]
-    return experiments | {
-        "best": best,
-        "for": decided[0],
-        "against": decided[1],
-        "open": sum(counts.values()) - sum(decided),
-    }
+    held, failed = counts[SUPPORTED], counts[CONTRADICTED]
+    claims = {"for": held, "against": failed, "open": sum(counts.values()) - held - failed}
+    return experiments | {"best": best} | claims
 
 
 def percent(accuracy: float) -> float | None:

@@ -55,6 +55,13 @@ def our_gradients(X, Y, parameters, batchnorm, L2=L2):
     return nnlib.l_model_backward(AL, Y, caches, L2, batchnorm_rule=rule)
 
 
+def test_the_cost_of_finite_logits_is_finite_where_the_label_is_certain():
+    Y = torch.tensor([[1.0], [0.0]])
+    for far in (3e38, 1e30, 100.0):
+        assert nnlib.compute_cost_from_logits(torch.tensor([[far], [-far]]), Y) == 0
+    assert nnlib.compute_cost_from_logits(torch.tensor([[torch.nan], [0.0]]), Y).isnan()
+
+
 @pytest.mark.parametrize("batchnorm", BATCHNORMS)
 @NETWORKS
 def test_gradients_agree_with_autograd(dims, batchnorm):

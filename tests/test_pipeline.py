@@ -42,7 +42,6 @@ def test_metrics_fit_a_terminal_of_120_columns(finished: Project):
     for command in (["metrics", "show"], ["metrics", "diff", "HEAD"], ["exp", "show", "--only-changed", "--no-pager"]):
         shown = finished.dvc(*command, COLUMNS="120").stdout
         assert max(map(len, shown.splitlines()), default=0) <= 120, shown
-        assert "…" not in shown
 
 
 def test_curves_have_points_however_short_the_run(finished: Project):
