@@ -1,11 +1,20 @@
-"""The generated parts of the README, and what it promises."""
+"""The README: its generated parts, its snippet, its links and its length; and the other pages' links."""
 
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from pipeline import REPOSITORY
+from pipeline import REPOSITORY, Project
+
+PAGES = [
+    REPOSITORY / "README.md",
+    REPOSITORY / "CONTRIBUTING.md",
+    REPOSITORY / "benchmarks" / "README.md",
+    REPOSITORY / "reports" / "report.md",
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+]
 
 
 @pytest.fixture(scope="module")
@@ -16,30 +25,40 @@ def committed(tmp_path_factory):
     return folder
 
 
-def check(folder):
-    return subprocess.run(
-        [sys.executable, "-m", "stages.readme", "--check"], cwd=folder, capture_output=True, text=True
-    )
+def generate(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "stages.reporting.readme", *options]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
 def test_the_generated_parts_are_those_of_the_committed_results(committed):
-    result = check(committed)
+    result = generate(committed, "--check")
     assert result.returncode == 0, result.stderr
 
 
 def test_a_changed_number_is_noticed_and_mended(committed):
     path = committed / "README.md"
     text = path.read_text(encoding="utf-8")
-    changed = re.sub(r"(\| batch 32, .*?\| )\d", r"\g<1>7", text, count=1)
+    changed = re.sub(r"(- Of the study's )\d+", r"\g<1>77", text, count=1)
     assert changed != text
     path.write_text(changed, encoding="utf-8")
-    result = check(committed)
-    assert (result.returncode, result.stderr) == (1, "README.md is stale: run `python -m stages.readme`\n")
-    subprocess.run([sys.executable, "-m", "stages.readme"], cwd=committed, check=True)
+    result = generate(committed, "--check")
+    stale = "README.md is stale: run `python -m stages.reporting.readme`\n"
+    assert (result.returncode, result.stderr) == (1, stale)
+    assert generate(committed).returncode == 0
     assert path.read_text(encoding="utf-8") == text
 
 
-def test_every_link_leads_somewhere():
-    for page in (REPOSITORY / "README.md", REPOSITORY / "reports" / "report.md"):
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+def test_it_is_short():
+    assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_the_snippet_runs_as_printed(finished: Project):
+    (snippet,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    result = finished.run(sys.executable, "-c", snippet)
+    assert "all right" in result.stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"

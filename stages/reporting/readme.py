@@ -1,7 +1,7 @@
-"""README.md's picture, tables and drawing of the pipeline, put in from the files that they are made of.
+"""README.md's generated parts, rendered from the tables in git, so that a fresh clone can make them too.
 
-    python -m stages.readme            write them into README.md
-    python -m stages.readme --check    exit with 1 if README.md does not have them as they are now
+    python -m stages.reporting.readme            write them into README.md
+    python -m stages.reporting.readme --check    exit with 1 if README.md does not have them as they are now
 
 No stage of the pipeline, since README.md is written by people but for the parts between its markers.
 """
@@ -10,60 +10,47 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-
-import yaml
+from typing import Any
 
 from nnlib.data.files import write_text
+from nnlib.errors import InputError
+from stages import parameters
+from stages.parameters import read_yaml
+from stages.reporting.formats import environment
+from stages.reporting.results import Findings
 
 README = Path("README.md")
-PARTS = {
-    "answer": lambda: between(Path("reports/report.md"), r"\n(1\. .*?)\n\n"),
-    "verdicts": lambda: between(Path("reports/report.md"), r"\n(\| claim \|.*?)\n\n").replace(
-        "](figures", "](reports/figures"
-    ),
-    "grid": lambda: between(Path("reports/report.md"), r"\n(\| configuration \|.*?)\n\n"),
-    "pipeline": lambda: f"```mermaid\n{drawing()}\n```",
-    "benchmark": lambda: Path("benchmarks/training.md").read_text(encoding="utf-8").strip(),
-    "machines": lambda: Path("benchmarks/machines.md").read_text(encoding="utf-8").strip(),
-    "scaling": lambda: Path("benchmarks/scaling.md").read_text(encoding="utf-8").strip(),
-    "time": lambda: Path("benchmarks/pipeline.md").read_text(encoding="utf-8").strip(),
-}
+PARTS = ("finding", "verdicts", "pipeline")
 
 
-def between(path: Path, pattern: str) -> str:
-    """The part of a file that a pattern with one group finds."""
-    found = re.search(pattern, path.read_text(encoding="utf-8"), flags=re.DOTALL)
-    if not found:
-        raise ValueError(f"{path}: expected a part like {pattern!r}, found none")
-    return found[1]
-
-
-def drawing() -> str:
+def arrows() -> list[tuple[str, str]]:
     """The pipeline as `dvc dag` has it, with the stages of a group drawn as one."""
     dag = subprocess.run(["dvc", "dag", "--dot"], capture_output=True, text=True, check=True).stdout
-    stages = list(yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"])
-    arrows = {(a.split("@")[0], b.split("@")[0]) for a, b in re.findall(r'"(.+?)" -> "(.+?)"', dag)}
-    ordered = sorted(arrows, key=lambda arrow: (stages.index(arrow[0]), stages.index(arrow[1])))
-    return "\n".join(["flowchart LR", *(f"    {a} --> {b}" for a, b in ordered)])
+    stages = list(read_yaml("dvc.yaml")["stages"])
+    pairs = {(a.split("@")[0], b.split("@")[0]) for a, b in re.findall(r'"(.+?)" -> "(.+?)"', dag)}
+    return sorted(pairs, key=lambda pair: (stages.index(pair[0]), stages.index(pair[1])))
 
 
-def filled(text: str) -> str:
+def filled(text: str, context: dict[str, Any]) -> str:
     """The README with every part between its markers replaced by what it should be."""
-    for name, part in PARTS.items():
+    templates = environment()
+    for name in PARTS:
         start, end = f"<!-- {name}: generated -->\n", f"<!-- end of {name} -->"
         before, found, rest = text.partition(start)
         _, closed, after = rest.partition(end)
         if not (found and closed):
-            raise ValueError(f"README.md: expected the markers of {name!r}")
-        text = f"{before}{start}\n{part()}\n\n{end}{after}"
+            raise InputError(f"README.md: expected the markers of {name!r}, found none")
+        part = templates.get_template(f"readme-{name}.md.j2").render(context).strip()
+        text = f"{before}{start}\n{part}\n\n{end}{after}"
     return text
 
 
 def main() -> None:
     text = README.read_text(encoding="utf-8")
-    new = filled(text)
+    findings = Findings(**Findings.read(parameters.load()))
+    new = filled(text, {"results": findings, "arrows": arrows()})
     if "--check" in sys.argv:
-        sys.exit(0 if new == text else "README.md is stale: run `python -m stages.readme`")
+        sys.exit(0 if new == text else "README.md is stale: run `python -m stages.reporting.readme`")
     write_text(README, new)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -40,42 +41,27 @@ FOUR = ("experiment-1", "experiment-2", "experiment-3", "experiment-4")
 
 
 @dataclass(frozen=True)
-class Results:
-    """Tables by run, and what the report makes of them."""
+class Findings:
+    """What the tables in git say, which every clone has."""
 
     params: Parameters
     study: dict[str, Any]
     runs: pd.DataFrame
     tables: dict[str, pd.DataFrame]
-    curves: dict[str, pd.DataFrame]
-    models: dict[str, Run]
     verdicts: pd.DataFrame
     fidelity: pd.DataFrame
-    epochs: pd.DataFrame
-    timing: pd.DataFrame
-    weights: pd.DataFrame
-    weight_differences: dict[str, Tensor]
-    test: tuple[Tensor, Tensor]
 
-    @classmethod
-    def load(cls, params: Parameters) -> Results:
-        return cls(
-            params=params,
-            study=read_yaml(PUBLISHED),
-            runs=pd.concat(
-                [pd.read_csv(path).assign(stage=path.parent.name) for path in sorted(RUNS.glob("*/runs.csv"))]
-            ),
-            tables=by_run("replicas"),
-            curves=by_run("curves"),
-            models={key: Run.from_tensors(load_tensors(MODELS / key / f"{key}.safetensors")) for key in FOUR},
-            verdicts=pd.read_csv(VERDICTS_FILE),
-            fidelity=pd.read_csv(FIDELITY),
-            epochs=pd.read_csv(EPOCHS),
-            timing=pd.read_csv(TIMING),
-            weights=pd.read_csv(WEIGHT_TABLE),
-            weight_differences=load_tensors(WEIGHT_DIFFERENCES),
-            test=sets(load_tensors(DATASET))["test"],
-        )
+    @staticmethod
+    def read(params: Parameters) -> dict[str, Any]:
+        runs = [pd.read_csv(path).assign(stage=path.parent.name) for path in sorted(RUNS.glob("*/runs.csv"))]
+        return {
+            "params": params,
+            "study": read_yaml(PUBLISHED),
+            "runs": pd.concat(runs),
+            "tables": by_run("replicas"),
+            "verdicts": pd.read_csv(VERDICTS_FILE),
+            "fidelity": pd.read_csv(FIDELITY),
+        }
 
     @cached_property
     def grid(self) -> pd.DataFrame:
@@ -110,21 +96,85 @@ class Results:
         return implied_weights(costs["train_cost"], costs["validation_cost"], L2=0.01, m_train=32, m_validation=9600)
 
     @property
+    def claims(self) -> list[dict[str, Any]]:
+        """One record for each claim: its verdict, and the comparison that it hangs on."""
+        return [row for row in records(self.verdicts) if row["decisive"]]
+
+    def numbers(self, runs: Iterable[str]) -> list[dict[str, Any]]:
+        """The published numbers of some runs, each with ours: rows of the fidelity table."""
+        wanted = set(runs)
+        return [row for row in records(self.fidelity) if row["run"] in wanted]
+
+    @property
+    def collapsed(self) -> str:
+        """The runs in which replicas fell below the threshold, and how many did."""
+        limit = self.params.evidence.collapsed_below
+        counts = {key: int((table["test_accuracy"] < limit).sum()) for key, table in self.tables.items()}
+        said = [
+            f"{label} ({counts[key]} of {len(self.tables[key])})" for key, label in self.labels.items() if counts[key]
+        ]
+        return ", ".join(said) or "none"
+
+    @property
+    def answer(self) -> list[str]:
+        """The report's five lines, every number from the results."""
+        one = self.tables["experiment-1"]["test_accuracy"]
+        published = [self.published[key]["test_accuracy"] for key in FOUR]
+        squares = {key: number(float(self.tables[key]["sum_squared_weights"].median()), 0) for key in self.experiments}
+        best = best_runs(list(self.grid["run"]), self.measured)["validation"]
+        named = {
+            verdict: [claim["claim"] for claim in self.claims if claim["verdict"] == verdict] for verdict in VERDICTS
+        }
+        return [
+            f"Of the study's {len(self.claims)} claims, {len(named['supported'])} are supported by "
+            f"{self.params.replicas} networks in every configuration, {len(named['contradicted'])} contradicted, "
+            f"{len(named['undecided'])} undecided.",
+            f"Supported: {', '.join(named['supported']) or 'none'}. "
+            f"Contradicted: {', '.join(named['contradicted']) or 'none'}.",
+            f"The seed alone moves experiment 1's test accuracy from {percent(one.min())} to {percent(one.max())}; "
+            f"the study's four experiments lie between {percent(min(published))} and {percent(max(published))}. "
+            f"{self.fidelity['inside'].sum()} of the study's {len(self.fidelity)} numbers fall within our range.",
+            f"The training cost of 263,576.84 implies Σ W² = {number(self.implied.sum_squared_weights)}. Ours reaches "
+            f"{squares['experiment-2']} in experiment 2 and {squares['experiment-4']} in experiment 4, which has no L2 "
+            f"to show it; with batch norm's true derivative it is {squares['experiment-2-exact']} and "
+            f"{squares['experiment-4-exact']} (medians).",
+            f"Chosen on validation accuracy, the best cell is {self.labels[best['run']]}; its test accuracy is "
+            f"{percent(best['test_accuracy'])}. The study chose on the test set.",
+        ]
+
+
+@dataclass(frozen=True)
+class Results(Findings):
+    """Everything that the report shows: the tables, the curves, and what the trained networks say when asked."""
+
+    curves: dict[str, pd.DataFrame]
+    models: dict[str, Run]
+    epochs: pd.DataFrame
+    timing: pd.DataFrame
+    weights: pd.DataFrame
+    weight_differences: dict[str, Tensor]
+    test: tuple[Tensor, Tensor]
+
+    @classmethod
+    def load(cls, params: Parameters) -> Results:
+        return cls(
+            **cls.read(params),
+            curves=by_run("curves"),
+            models={key: Run.from_tensors(load_tensors(MODELS / key / f"{key}.safetensors")) for key in FOUR},
+            epochs=pd.read_csv(EPOCHS),
+            timing=pd.read_csv(TIMING),
+            weights=pd.read_csv(WEIGHT_TABLE),
+            weight_differences=load_tensors(WEIGHT_DIFFERENCES),
+            test=sets(load_tensors(DATASET))["test"],
+        )
+
+    @property
     def without_l2(self) -> dict[str, Tensor]:
         return self.models["experiment-1"].parameters
 
     @property
     def with_l2(self) -> dict[str, Tensor]:
         return self.models["experiment-3"].parameters
-
-    @property
-    def claims(self) -> list[dict[str, Any]]:
-        """One record for each claim: its verdict, and the comparison that it hangs on."""
-        return [row for row in records(self.verdicts) if row["decisive"]]
-
-    def numbers(self, prefix: str) -> list[dict[str, Any]]:
-        """The published numbers of some runs, each with ours: rows of the fidelity table."""
-        return [row for row in records(self.fidelity) if row["run"].startswith(prefix)]
 
     @property
     def run_results(self) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -185,43 +235,6 @@ class Results:
         loop = self.timing[self.timing["code"] == "loop"]
         a_step = (loop[key] / loop["steps"]).median()
         return number(self.study["seconds"][key], 0), number(a_step * self.tables[key]["steps"].max(), 0)
-
-    @property
-    def collapsed(self) -> str:
-        """The runs in which replicas fell below the threshold, and how many did."""
-        limit = self.params.evidence.collapsed_below
-        counts = {key: int((table["test_accuracy"] < limit).sum()) for key, table in self.tables.items()}
-        said = [
-            f"{label} ({counts[key]} of {len(self.tables[key])})" for key, label in self.labels.items() if counts[key]
-        ]
-        return ", ".join(said) or "none"
-
-    @property
-    def answer(self) -> list[str]:
-        """The report's five lines, every number from the results."""
-        one = self.tables["experiment-1"]["test_accuracy"]
-        published = [self.published[key]["test_accuracy"] for key in FOUR]
-        squares = {key: number(float(self.tables[key]["sum_squared_weights"].median()), 0) for key in self.experiments}
-        best = best_runs(list(self.grid["run"]), self.measured)["validation"]
-        named = {
-            verdict: [claim["claim"] for claim in self.claims if claim["verdict"] == verdict] for verdict in VERDICTS
-        }
-        return [
-            f"Of the study's {len(self.claims)} claims, {len(named['supported'])} are supported by "
-            f"{self.params.replicas} networks in every configuration, {len(named['contradicted'])} contradicted, "
-            f"{len(named['undecided'])} undecided.",
-            f"Supported: {', '.join(named['supported']) or 'none'}. "
-            f"Contradicted: {', '.join(named['contradicted']) or 'none'}.",
-            f"The seed alone moves experiment 1's test accuracy from {percent(one.min())} to {percent(one.max())}; "
-            f"the study's four experiments lie between {percent(min(published))} and {percent(max(published))}. "
-            f"{self.fidelity['inside'].sum()} of the study's {len(self.fidelity)} numbers fall within our range.",
-            f"The training cost of 263,576.84 implies Σ W² = {number(self.implied.sum_squared_weights)}. Ours reaches "
-            f"{squares['experiment-2']} in experiment 2 and {squares['experiment-4']} in experiment 4, which has no L2 "
-            f"to show it; with batch norm's true derivative it is {squares['experiment-2-exact']} and "
-            f"{squares['experiment-4-exact']} (medians).",
-            f"Chosen on validation accuracy, the best cell is {self.labels[best['run']]}; its test accuracy is "
-            f"{percent(best['test_accuracy'])}. The study chose on the test set.",
-        ]
 
     @cached_property
     def confusion(self) -> dict[str, np.ndarray]:
