@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
 from pipeline import Project
 from selenium import webdriver
@@ -42,11 +43,17 @@ def mnist(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, mnist):
-    """The pipeline in small, run once; a test that changes anything works on a copy."""
-    project = Project.create(tmp_path_factory.mktemp("project"), mnist)
-    project.dvc("repro")
-    project.commit("results")
-    return project
+    """The pipeline in small, run once for all of pytest's workers; a test that changes anything works on a copy."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    folder = shared / "finished"
+    with FileLock(shared / "finished.lock"):
+        if not folder.exists():
+            project = Project.create(shared / "unfinished", mnist)
+            project.dvc("repro")
+            project.commit("results")
+            project.folder.rename(folder)
+    return Project(folder, mnist)
 
 
 @pytest.fixture(scope="session")

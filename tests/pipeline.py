@@ -25,8 +25,6 @@ ENVIRONMENT = {
     "DVC_NO_ANALYTICS": "1",
     "OMP_NUM_THREADS": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
-    # Compiled once for all copies of the repository.
-    "NUMBA_CACHE_DIR": str(REPOSITORY / ".pytest_cache" / "numba"),
 }
 # The stages that compute networks.
 TRAINING = {"grid-train", *(f"experiment@{key}" for key in ("1", "2", "3", "4", "2-exact", "4-exact"))}
@@ -42,10 +40,12 @@ class Project:
     @classmethod
     def create(cls, folder: Path, mnist: Path) -> Project:
         listed = subprocess.check_output(["git", "ls-files"], cwd=REPOSITORY, text=True).split()
-        for name in listed:
+        # What Numba has compiled goes along, with its sources' dates: compiling takes longer than all that is trained.
+        compiled = [str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "nnlib").rglob("__pycache__/*.nb[ic]")]
+        for name in [*listed, *compiled]:
             if not name.startswith("reports/") and name != "dvc.lock" and (REPOSITORY / name).exists():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(REPOSITORY / name, folder / name)
+                shutil.copy2(REPOSITORY / name, folder / name)
         project = cls(folder, mnist)
         project.set(**TINY)
         project.git("init", "-q", "-b", "main")
