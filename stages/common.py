@@ -21,6 +21,8 @@ TIMING = Path("data/timing.csv")
 PUBLISHED = Path("data/published/study.yaml")
 REPORTS = Path("reports")
 RUNS = REPORTS / "runs"
+# The folder of the grid's runs, in MODELS and in RUNS; every experiment has one of its own.
+GRID = "grid"
 WEIGHT_TABLE = REPORTS / "weight-diff.csv"
 VERDICTS_FILE = REPORTS / "verdicts.csv"
 FIDELITY = REPORTS / "fidelity.csv"

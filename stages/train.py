@@ -16,11 +16,9 @@ from nnlib import Run, Settings, Store, train_replicas
 from nnlib.data.dataset import sets
 from nnlib.data.files import load_tensors, save_tensors
 from nnlib.errors import InputError
-from stages.common import DATASET, MODELS, run, store_folder
+from stages.common import DATASET, GRID, MODELS, run, store_folder
 from stages.parameters import Parameters
 from stages.reporting.labels import check_label
-
-GRID = "grid"
 
 
 def main(params: Parameters, *arguments: str) -> None:

@@ -7,9 +7,8 @@ import pandas as pd
 from nnlib.data.files import write_csv, write_json
 from nnlib.evidence.claims import CONTRADICTED, SUPPORTED, VERDICTS, Claim, decide
 from nnlib.evidence.tables import best_runs, epoch_gains, fidelity_table, verdict_table
-from stages.common import EPOCHS, FIDELITY, PUBLISHED, RUNS, SUMMARY, VERDICTS_FILE, WEIGHT_TABLE, run
+from stages.common import EPOCHS, FIDELITY, GRID, PUBLISHED, RUNS, SUMMARY, VERDICTS_FILE, WEIGHT_TABLE, run
 from stages.parameters import Parameters, read_yaml
-from stages.train import GRID
 
 
 def main(params: Parameters) -> None:

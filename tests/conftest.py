@@ -2,13 +2,17 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import PIPE
 
+import forkserver
 import pytest
 import torch
 from filelock import FileLock
 from hypothesis import settings
-from pipeline import Project
+from pipeline import ENVIRONMENT, Project
 from selenium import webdriver
 
 from nnlib.data.mnist import FILES, download
@@ -42,7 +46,22 @@ def mnist(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, mnist):
+def quick_python(tmp_path_factory):
+    """From here on, the `python` of the programs that tests start is the fork server's."""
+    folder = tmp_path_factory.mktemp("bin")
+    # Whether a program's lines are counted is said by the program's environment.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")} | ENVIRONMENT
+    command, pipes = [sys.executable, forkserver.__file__, folder / "socket"], {"stdin": PIPE, "stdout": PIPE}
+    with subprocess.Popen(command, env=environment, **pipes) as server:
+        assert server.stdout.readline() == b"ready\n"
+        forkserver.write_client(folder, folder / "socket")
+        ENVIRONMENT["PATH"] = f"{folder}{os.pathsep}{ENVIRONMENT['PATH']}"
+        yield
+        server.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, mnist, quick_python):
     """The pipeline in small, run once for all of pytest's workers; a test that changes anything works on a copy."""
     shared = tmp_path_factory.getbasetemp()
     shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared

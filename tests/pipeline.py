@@ -21,13 +21,17 @@ TINY = {
     "timing": {"rounds": 2, "steps": 10},
     "evidence": {"resamples": 200},
 }
+# Of every program that a test starts; `python` is the one that runs the tests.
 ENVIRONMENT = {
     "DVC_NO_ANALYTICS": "1",
     "OMP_NUM_THREADS": "1",
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 # The stages that compute networks.
 TRAINING = {"grid-train", *(f"experiment@{key}" for key in ("1", "2", "3", "4", "2-exact", "4-exact"))}
+
+Ended = subprocess.CompletedProcess[str]
 
 
 class Project:
@@ -39,10 +43,10 @@ class Project:
 
     @classmethod
     def create(cls, folder: Path, mnist: Path) -> Project:
-        listed = subprocess.check_output(["git", "ls-files"], cwd=REPOSITORY, text=True).split()
+        listed = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard"], cwd=REPOSITORY, text=True)
         # What Numba has compiled goes along, with its sources' dates: compiling takes longer than all that is trained.
         compiled = [str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "nnlib").rglob("__pycache__/*.nb[ic]")]
-        for name in [*listed, *compiled]:
+        for name in [*listed.split(), *compiled]:
             if not name.startswith("reports/") and name != "dvc.lock" and (REPOSITORY / name).exists():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(REPOSITORY / name, folder / name)
@@ -53,6 +57,10 @@ class Project:
         project.git("config", "user.email", "test@localhost")
         project.commit("start")
         return project
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | ENVIRONMENT | {"MNIST_DIR": str(self.mnist)}
 
     def copy(self, folder: Path) -> Project:
         shutil.copytree(self.folder, folder, symlinks=True)
@@ -68,11 +76,11 @@ class Project:
                 params[name] = value
         yaml.dump(params, path)
 
-    def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, check: bool = True, **environment: str) -> Ended:
         result = subprocess.run(
             command,
             cwd=self.folder,
-            env=os.environ | ENVIRONMENT | {"MNIST_DIR": str(self.mnist)} | environment,
+            env=self.environment | environment,
             capture_output=True,
             text=True,
         )
@@ -80,8 +88,11 @@ class Project:
             raise AssertionError(f"{' '.join(command)} ended with {result.returncode}:\n{result.stdout}{result.stderr}")
         return result
 
-    def dvc(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-        return self.run(sys.executable, "-m", "dvc", *arguments, check=check, **environment)
+    def python(self, module: str, *arguments: str, check: bool = True, **environment: str) -> Ended:
+        return self.run("python", "-m", module, *arguments, check=check, **environment)
+
+    def dvc(self, *arguments: str, check: bool = True, **environment: str) -> Ended:
+        return self.python("dvc", *arguments, check=check, **environment)
 
     def git(self, *arguments: str) -> str:
         return self.run("git", *arguments).stdout

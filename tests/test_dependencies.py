@@ -1,17 +1,18 @@
 """What a stage reads it declares: code, files and parameters. Nothing else makes it run again."""
 
-import ast
 import re
-from pathlib import Path
 
 import pytest
 from pipeline import REPOSITORY
+from sources import Definition, attributes, code_of, modules, reached
 
 from nnlib.engine import store
-from stages.parameters import read_yaml
+from stages.parameters import Parameters, Section, read_yaml
 
 DVC = read_yaml(REPOSITORY / "dvc.yaml")["stages"]
 BODIES = {name: stage.get("do", stage) for name, stage in DVC.items()}
+MODULE = {name: f"{body['cmd'].split()[2].replace('.', '/')}.py" for name, body in BODIES.items()}
+TRAINING = ("grid-train", "experiment")
 
 # What decides a trained network's bits.
 DECIDES = {
@@ -20,7 +21,7 @@ DECIDES = {
 }
 # What decides only which networks are trained, and where: in the list of a training stage, not in a replica's hash.
 ASKS = {"nnlib/engine/replicas.py", "stages/train.py"}
-# How a stage starts, reads and writes, and where work is done: changes no result.
+# How a stage starts, reads and writes, and where work is done: changes no result, and is in no list for its own sake.
 LAUNCHER = {
     "nnlib/__init__.py",
     "nnlib/errors.py",
@@ -33,7 +34,6 @@ LAUNCHER = {
     "stages/__init__.py",
     "stages/common.py",
     "stages/parameters.py",
-    "stages/reporting/labels.py",
 }
 # What is made of trained networks, or comes before them, or is no part of the pipeline.
 APART = {
@@ -43,36 +43,40 @@ APART = {
     *(f"nnlib/evidence/{name}.py" for name in ("statistics", "tables")),
     *(f"stages/{name}.py" for name in ("check", "download", "evaluate", "preprocess", "report", "store", "timing")),
     *(f"stages/{name}.py" for name in ("verdicts", "weight_diff")),
-    *(f"stages/reporting/{name}.py" for name in ("__init__", "catalogue", "figures", "formats", "playground")),
-    *(f"stages/reporting/{name}.py" for name in ("readme", "results")),
+    *(f"stages/reporting/{name}.py" for name in ("__init__", "catalogue", "figures", "formats", "labels")),
+    *(f"stages/reporting/{name}.py" for name in ("playground", "readme", "results")),
 }
 
+LABEL = Definition("stages/reporting/labels.py", "check_label")
+# Of a stage's code, what it names but does not run, or runs without an effect on what it writes.
+NOT_RUN = {
+    "check": {
+        Definition("stages/reporting/catalogue.py", "CATALOGUE"),
+        Definition("stages/train.py", "settings"),
+        Definition("nnlib/engine/run.py", "Settings"),
+    },
+    "grid-train": {
+        Definition("stages/train.py", "experiment"),
+        Definition("stages/reporting/labels.py", "check_label"),
+    },
+    "experiment": {Definition("stages/train.py", "cells"), Definition("stages/reporting/labels.py", "check_label")},
+}
+# To read a trained network, or with what it was trained, is not to train one.
+READ = {Definition("nnlib/engine/run.py", "Run"), Definition("nnlib/engine/run.py", "Settings")}
+# Threads change how long training takes and nothing else.
+UNDECLARED = {"grid-train": {"threads"}, "experiment": {"threads"}}
 
-def modules() -> set[str]:
-    found = (path.relative_to(REPOSITORY) for top in ("nnlib", "stages") for path in (REPOSITORY / top).rglob("*.py"))
-    return {path.as_posix() for path in found}
+
+def covered(path: str, stage: str) -> bool:
+    return any(path == dep or path.startswith(f"{dep}/") for dep in BODIES[stage]["deps"])
 
 
-def covered(module: str, stage: str) -> bool:
-    return any(module == dep or module.startswith(f"{dep}/") for dep in BODIES[stage]["deps"])
-
-
-def imported(module: str, seen: set[str]) -> set[str]:
-    """The project's modules that a module imports, and they in turn, but not what the launcher imports."""
-    path = REPOSITORY / module
-    if module in seen or not path.exists():
-        return seen
-    seen.add(module)
-    if module in LAUNCHER:
-        return seen
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            for name in names:
-                if name.split(".")[0] in ("nnlib", "stages"):
-                    file = name.replace(".", "/")
-                    imported(f"{file}/__init__.py" if (REPOSITORY / file).is_dir() else f"{file}.py", seen)
-    return seen
+def code_that_runs(stage: str) -> set[Definition]:
+    """The definitions that a stage reaches, without those of `NOT_RUN` and what only they reach."""
+    left_out = NOT_RUN.get(stage, set())
+    ends = left_out if stage in (*TRAINING, "timing") else left_out | READ
+    found = reached(Definition(MODULE[stage], "*"), lambda one: one.module not in LAUNCHER and one not in ends)
+    return found - left_out
 
 
 def test_every_module_is_on_one_side():
@@ -81,7 +85,7 @@ def test_every_module_is_on_one_side():
     assert sum(map(len, sides)) == len(modules())
 
 
-@pytest.mark.parametrize("stage", ["grid-train", "experiment"])
+@pytest.mark.parametrize("stage", TRAINING)
 @pytest.mark.parametrize("module", sorted(modules()))
 def test_an_edit_makes_training_stale_if_it_decides_training_and_only_then(module: str, stage: str):
     assert covered(module, stage) == (module in DECIDES | ASKS)
@@ -92,12 +96,61 @@ def test_a_replicas_hash_has_what_decides_its_bits():
     assert sources == DECIDES
 
 
+@pytest.mark.parametrize("stage", TRAINING)
+def test_what_decides_training_is_what_training_runs(stage: str):
+    assert {one.module for one in code_that_runs(stage)} - LAUNCHER == DECIDES | ASKS
+
+
 @pytest.mark.parametrize("stage", BODIES)
-def test_a_stage_depends_on_the_code_that_it_imports(stage: str):
-    module = f"stages/{BODIES[stage]['cmd'].split()[2].removeprefix('stages.')}.py"
-    # Evaluation and report ask trained networks questions, by code that training is held to.
-    known = LAUNCHER | (set() if stage in ("grid-train", "experiment", "timing") else DECIDES | ASKS)
-    assert sorted(one for one in imported(module, set()) - known if not covered(one, stage)) == []
+def test_a_stage_depends_on_the_code_that_it_runs(stage: str):
+    ran = {one.module for one in code_that_runs(stage)}
+    assert sorted(module for module in ran - LAUNCHER if not covered(module, stage)) == []
+
+
+@pytest.mark.parametrize("stage", BODIES)
+def test_a_stage_depends_on_no_code_that_it_never_runs(stage: str):
+    ran = {one.module for one in reached(Definition(MODULE[stage], "*"), lambda one: True)}
+    listed = {dep for dep in BODIES[stage]["deps"] if dep.startswith(("nnlib", "stages"))}
+    assert sorted(dep for dep in listed if not any(one == dep or one.startswith(f"{dep}/") for one in ran)) == []
+
+
+def parameters_read(stage: str) -> set[str]:
+    """Every `params.a.b` in the code that a stage runs, and in the report's templates, as far as it is a parameter."""
+    chains = set()
+    for one in code_that_runs(stage):
+        if one.module.startswith("stages/") and one.module not in LAUNCHER:
+            chains |= set().union(*(attributes(code, "params") for code in code_of(one)))
+    if stage == "report":
+        for template in (REPOSITORY / "stages/reporting/templates").glob("[!r]*.j2"):
+            chains |= set(re.findall(r"\bparams\.([a-z_0-9.]+)", template.read_text(encoding="utf-8")))
+    return {".".join(fields(chain.split("."))) for chain in chains} - {""}
+
+
+def fields(chain: list[str]) -> list[str]:
+    """The part of `params.a.b.method` that names a parameter; nothing of `params.method`."""
+    found, section = [], Parameters
+    for name in chain:
+        if not (isinstance(section, type) and issubclass(section, Section)) or name not in section.model_fields:
+            break
+        found.append(name)
+        section = section.model_fields[name].annotation
+    return found
+
+
+def within(name: str, section: str) -> bool:
+    return name == section or name.startswith(f"{section}.")
+
+
+@pytest.mark.parametrize("stage", [name for name in BODIES if name != "check"])
+def test_a_stage_declares_the_parameters_that_it_reads_and_no_others(stage: str):
+    declared, read = BODIES[stage].get("params", []), parameters_read(stage)
+    undeclared = {name for name in read if not any(within(name, one) for one in declared)}
+    assert undeclared == UNDECLARED.get(stage, set())
+    assert [one for one in declared if not any(within(name, one) or within(one, name) for name in read)] == []
+
+
+def test_the_stage_that_checks_the_parameters_depends_on_all_of_them():
+    assert BODIES["check"]["params"] == [{"params.yaml": None}]
 
 
 def test_stages_stand_in_the_order_of_the_data():
@@ -115,51 +168,3 @@ def test_stages_stand_in_the_order_of_the_data():
         "report",
     ]
     assert all(body["desc"] for body in BODIES.values())
-
-
-def reads(code: ast.AST) -> set[str]:
-    """Every `params.a.b`, the longest form of each."""
-    chains = set(re.findall(r"\bparams\.([a-z_][a-z_0-9.]*)", ast.unparse(code)))
-    return {one for one in chains if not any(other.startswith(f"{one}.") for other in chains)}
-
-
-def parsed(module: str) -> ast.Module:
-    return ast.parse((REPOSITORY / module).read_text(encoding="utf-8"))
-
-
-# What runs of stages/train.py in each stage.
-USED = {
-    "grid-train": {"cells", "settings", "train_with_a_bar", "device"},
-    "experiment": {"experiment", "settings", "train_with_a_bar", "device"},
-    "timing": {"settings", "device"},
-}
-# Threads change how long training takes and nothing else; the rest are methods.
-NOT_READ = {"threads", "model_dump", "model_copy"}
-
-
-@pytest.mark.parametrize("stage", [name for name in BODIES if name != "check"])
-def test_a_stage_declares_the_parameters_that_it_reads(stage: str):
-    module = f"stages/{BODIES[stage]['cmd'].split()[2].removeprefix('stages.')}.py"
-    own = [path for path in imported(module, set()) if path.startswith("stages/") and path != "stages/train.py"]
-    code: list[ast.AST] = [parsed(path) for path in own]
-    code += [node for node in parsed("stages/train.py").body if getattr(node, "name", "") in USED.get(stage, ())]
-    declared = BODIES[stage].get("params", [])
-    for name in sorted(set().union(*map(reads, code))):
-        read = ".".join(part for part in name.split(".") if part not in NOT_READ)
-        known = any(read == one or read.startswith(f"{one}.") for one in declared)
-        assert known or not read, f"{stage}: params.{name}"
-
-
-def test_the_functions_of_training_are_there():
-    names = {getattr(node, "name", "") for node in parsed("stages/train.py").body}
-    assert set().union(*USED.values()) <= names
-
-
-def test_every_parameter_is_declared_by_the_stage_that_checks_them():
-    assert BODIES["check"]["params"] == [{"params.yaml": None}]
-
-
-def test_templates_and_words_are_the_reports_alone():
-    for path in Path(REPOSITORY / "stages/reporting/templates").iterdir():
-        name = path.relative_to(REPOSITORY).as_posix()
-        assert [stage for stage in BODIES if covered(name, stage)] == ["report"]

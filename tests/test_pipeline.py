@@ -133,7 +133,9 @@ def test_an_experiment_is_an_entry_and_a_label(finished: Project, tmp_path: Path
         labels.read_text().replace("LABELS = {", 'LABELS = {\n    "experiment-3-strong": Label("3 strong", GREY),')
     )
     out = project.dvc("repro").stdout
-    assert stages_that_trained(out) == ["experiment@3-strong"]
+    assert [name for name in stages_that_ran(out) if "train" in name or "experiment@" in name] == [
+        "experiment@3-strong"
+    ]
     assert "3-strong" in json.loads((project.folder / "reports/summary.json").read_text())
     for name in ("report.md", "report.html", "plots/costs.csv", "plots/accuracies.csv"):
         assert "3 strong" in (project.folder / "reports" / name).read_text(encoding="utf-8"), name
@@ -220,23 +222,21 @@ def test_what_only_the_data_or_the_machine_can_tell_is_named_before_training(upd
 
 
 def test_a_stage_without_its_arguments_says_how_it_is_used(finished: Project):
-    import sys
 
-    result = finished.run(sys.executable, "-m", "stages.train", check=False)
+    result = finished.python("stages.train", check=False)
     assert result.returncode == 2
     assert result.stderr.startswith("usage: python -m stages.train")
 
 
 def test_the_store_is_listed_and_pruned(finished: Project, tmp_path: Path):
-    import sys
 
     project = finished.copy(tmp_path / "copy")
-    listed = project.run(sys.executable, "-m", "stages.store").stdout
+    listed = project.python("stages.store").stdout
     assert f"{len(entries(project))} entries" in listed
     project.set(l2=0.07)
     project.dvc("repro", "experiment@3")
     before = len(entries(project))
-    pruned = project.run(sys.executable, "-m", "stages.store", "prune").stdout
+    pruned = project.python("stages.store", "prune").stdout
     assert "removed 0 of" in pruned
     project.git("checkout", "params.yaml")
-    assert f"removed 2 of {before} entries" in project.run(sys.executable, "-m", "stages.store", "prune").stdout
+    assert f"removed 2 of {before} entries" in project.python("stages.store", "prune").stdout

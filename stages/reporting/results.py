@@ -23,6 +23,7 @@ from stages.common import (
     DATASET,
     EPOCHS,
     FIDELITY,
+    GRID,
     MODELS,
     PUBLISHED,
     RUNS,
@@ -34,7 +35,6 @@ from stages.common import (
 from stages.parameters import Parameters, read_yaml
 from stages.reporting.formats import NOT_THERE, interval, measure, number, percent
 from stages.reporting.labels import LABELS, cell_label
-from stages.train import GRID
 
 # The experiments whose models the report looks into.
 FOUR = ("experiment-1", "experiment-2", "experiment-3", "experiment-4")
