@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -80,3 +81,22 @@ caching._CacheLocator.ensure_cache_path = refuse
         text=True,
     )
     assert len(run.stdout.strip()) == 64, run.stderr
+
+
+def test_compiled_code_is_never_that_of_another_source(tmp_path):
+    """Numba asks only whether the function's own file has changed."""
+    for name in ("nnlib", "stages"):
+        shutil.copytree(Path(__file__).parents[1] / name, tmp_path / name, copy_function=shutil.copy2)
+    program = "import torch; from nnlib import *; X = torch.eye(8)[:, :3]; Y = torch.eye(3); print(train_replicas("
+    program += "(X, Y), (X, Y), Settings((8, 8, 3), epochs=2, batch_size=3, look_every=1), [0]).train_cost[0].item())"
+
+    def cost() -> float:
+        return float(subprocess.check_output([sys.executable, "-c", program], cwd=tmp_path, text=True))
+
+    before = cost()
+    functions = tmp_path / "nnlib/engine/functions.py"
+    text = functions.read_text(encoding="utf-8")
+    functions.write_text(text.replace("(r * inverse) + c.one", "(r * inverse) * inverse + c.one"))
+    assert cost() != before
+    functions.write_text(text)
+    assert cost() == before

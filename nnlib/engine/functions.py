@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
+from numba.core.caching import IndexDataCacheFile
 
 from nnlib.engine.lanes import fill, two_to, where_above
 from nnlib.layers import BATCHNORM_EPSILON
@@ -17,12 +20,18 @@ LANES = ((),) * 16
 def compiled(function: Callable[..., Any]) -> Any:
     """Compiled for the types that it is first called with, once for each processor: the code is kept in a folder.
 
-    Where no folder can be written, each process compiles anew.
+    Numba would find it again by the function's own file alone, though it is made of the other files of the engine too;
+    so their hash is part of its name. Where no folder can be written, each process compiles anew.
     """
     try:
-        return njit(nogil=True, cache=True, error_model="numpy")(function)
+        made: Any = njit(nogil=True, cache=True, error_model="numpy")(function)
     except RuntimeError:
         return njit(nogil=True, error_model="numpy")(function)
+    cache = made._cache
+    sources = [Path(function.__code__.co_filename), *sorted(Path(__file__).parent.glob("*.py"))]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    cache._cache_file = IndexDataCacheFile(cache._cache_path, f"{cache._impl.filename_base}-{digest}", digest)
+    return made
 
 
 # Part of the function that calls it: compiled once with it, not twice.
