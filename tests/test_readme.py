@@ -58,7 +58,17 @@ def test_the_snippet_runs_as_printed(finished: Project):
     assert "all right" in result.stdout
 
 
+def test_the_quick_tests_start_no_pipeline_no_cluster_and_no_browser():
+    page = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (options,) = re.findall(r"^pytest (--ignore.*?) +#", page, re.MULTILINE)
+    plan = f"{sys.executable} -m pytest --setup-plan -n 0 {options}"
+    result = subprocess.run(["bash", "-c", plan], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    started = set(re.findall(r"SETUP +[SM] (\w+)", result.stdout))  # fixtures of the session or a module
+    assert "mnist" in started
+    assert not started & {"finished", "two_workers", "driver"}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page: Path):
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
