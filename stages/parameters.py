@@ -138,7 +138,8 @@ def check(raw: Any) -> Parameters:
 
 
 def _line(problem: Any) -> str:
-    key = ".".join(map(str, problem["loc"])) or "the file"
+    # A key may be any text; one line stays one line.
+    key = "".join(c if c.isprintable() else "?" for c in ".".join(map(str, problem["loc"]))) or "the file"
     if problem["type"] == "missing":
         return f"{key}: expected a value, it is missing"
     if problem["type"] == "extra_forbidden":

@@ -4,7 +4,7 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pipeline import REPOSITORY
 
@@ -110,6 +110,7 @@ PATHS = [
 ]
 
 
+@example(path="network", value={"\n": None})
 @given(path=st.sampled_from(PATHS), value=json)
 def test_any_mapping_gives_parameters_or_one_line(path: str, value: object):
     said = complaint(changed(path, value))
