@@ -1,5 +1,6 @@
 """Replicas on a real scheduler with real worker processes: the same bytes as here, whoever dies on the way."""
 
+import json
 import os
 import signal
 import subprocess
@@ -28,9 +29,7 @@ class Cluster:
         file = folder / "scheduler.json"
         self.scheduler = self.start("dask_scheduler", "--scheduler-file", str(file), "--port", "0", "--no-dashboard")
         self.options = ["--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard", "--no-nanny"]
-        wait_until(file.exists)
-        import json
-
+        wait_until(lambda: file.exists() and file.read_text().endswith("}"))  # it appears before it is written
         self.address = json.loads(file.read_text())["address"]
 
     def start(self, program, *options):
