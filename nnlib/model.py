@@ -14,17 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nnlib.arguments import choose, one_of, positive, seed_or_seeds, takes, truth, units
 from nnlib.errors import InputError
 from nnlib.layers import (
     BATCHNORM_BACKWARD,
     apply_batchnorm,
-    choose,
     linear_activation_backward,
     linear_activation_forward,
     linear_backward,
-    per_network,
+    strengths,
 )
 from nnlib.seeds import first_normals
+from nnlib.shapes import arrays, door, forward_pass, labelled_network, network, precision, weights_of, with_gradients
 
 Parameters = dict[str, Tensor]
 
@@ -36,6 +37,7 @@ INITIALIZATIONS: dict[str, Callable[[int, int], float]] = {
 }
 
 
+@takes(layer_dims=units, rule=one_of(INITIALIZATIONS), seed=seed_or_seeds, dtype=precision)
 def initialize_parameters(
     layer_dims: Sequence[int],
     *,
@@ -61,11 +63,9 @@ def initialize_parameters(
     Raises
     ------
     ValueError
-        If the rule is unknown, or there are fewer than two layers or an empty one.
+        If the rule is unknown, a seed is negative, or there are fewer than two layers or an empty one.
     """
-    deviation = choose(INITIALIZATIONS, rule, "rule")
-    if len(layer_dims) < 2 or min(layer_dims) < 1:
-        raise InputError(f"layer_dims: expected two or more layers of one or more units, got {list(layer_dims)}")
+    deviation = INITIALIZATIONS[rule]
     if isinstance(seed, Sequence):
         networks = [initialize_parameters(layer_dims, rule=rule, seed=one, dtype=dtype) for one in seed]
         return {name: torch.stack([network[name] for network in networks]) for name in networks[0]}
@@ -78,6 +78,7 @@ def initialize_parameters(
     return parameters
 
 
+@door(network, 2)
 def l_model_forward(X: Tensor, parameters: Parameters, use_batchnorm: bool = False) -> tuple[Tensor, list[Any]]:
     """Forward through all layers.
 
@@ -92,7 +93,13 @@ def l_model_forward(X: Tensor, parameters: Parameters, use_batchnorm: bool = Fal
     AL : (..., classes, m) probabilities
     caches : for each layer (linear cache, activation cache), and the activation before batch norm as a third where
         it was normalised
+
+    Raises
+    ------
+    ValueError
+        If X and the layers do not fit together.
     """
+    use_batchnorm = truth("use_batchnorm", use_batchnorm)
     L = len(parameters) // 2
     A, caches = X, []
     for layer in range(1, L):
@@ -105,6 +112,7 @@ def l_model_forward(X: Tensor, parameters: Parameters, use_batchnorm: bool = Fal
     return AL, [*caches, cache]
 
 
+@door(forward_pass, 3)
 def l_model_backward(
     AL: Tensor, Y: Tensor, caches: list[Any], L2: float | Tensor = 0.0, *, batchnorm_rule: str = "straight_through"
 ) -> dict[str, Tensor]:
@@ -124,9 +132,8 @@ def l_model_backward(
     Raises
     ------
     ValueError
-        If Y does not fit AL, λ is negative, or the rule is unknown.
+        If Y or the caches do not fit AL, λ is negative, or the rule is unknown.
     """
-    check_labels(AL, Y)
     batchnorm_backward = choose(BATCHNORM_BACKWARD, batchnorm_rule, "batchnorm_rule")
     grads: dict[str, Tensor] = {}
     L = len(caches)
@@ -143,6 +150,7 @@ def l_model_backward(
     return grads
 
 
+@arrays(AL="classes m", Y="classes m")
 def compute_cost(AL: Tensor, Y: Tensor, parameters: Parameters | None = None, L2: float | Tensor = 0.0) -> Tensor:
     """cost = −1/m Σ y log(ŷ) + λ/(2m) Σ W², m the number of examples in Y.
 
@@ -164,46 +172,65 @@ def compute_cost(AL: Tensor, Y: Tensor, parameters: Parameters | None = None, L2
     ValueError
         If Y does not fit AL, λ is negative, or λ is not 0 and there are no parameters.
     """
-    check_labels(AL, Y)
     return _cost(-torch.special.xlogy(Y, AL), parameters, L2)
 
 
+@arrays(ZL="classes m", Y="classes m")
 def compute_cost_from_logits(
     ZL: Tensor, Y: Tensor, parameters: Parameters | None = None, L2: float | Tensor = 0.0
 ) -> Tensor:
     """The same cost from the output layer's Z: log ŷ = Z − log Σ exp(Z), which no rounding turns into −∞."""
-    check_labels(ZL, Y)
     # Where y is 0 so is the term, be the logarithm as far below 0 as it likes.
     return _cost((-Y * torch.log_softmax(ZL, -2)).masked_fill(Y == 0, 0), parameters, L2)
 
 
-def check_labels(output: Tensor, Y: Tensor) -> None:
-    """Raise a ValueError if the labels do not have the output's classes and examples."""
-    if output.shape[-2:] != Y.shape[-2:]:
-        raise InputError(f"Y: expected the output's shape, {tuple(output.shape[-2:])}, got {tuple(Y.shape[-2:])}")
-
-
 def _cost(losses: Tensor, parameters: Parameters | None, L2: float | Tensor) -> Tensor:
     m = losses.shape[-1]
-    cross_entropy = losses.sum((-2, -1)) / m
-    strength = per_network(L2, losses)[..., 0, 0]
+    # Divided before it is added up, so that a sum too large for float32 may still have a mean.
+    cross_entropy = (losses.sum(-2) / m).sum(-1)
+    strength = strengths(L2, losses)
     if parameters is None:
         if bool(strength.any()):
             raise InputError(f"parameters: expected the weights, since L2 is {L2}, got None")
         return cross_entropy
-    return cross_entropy + strength / (2 * m) * sum_squared_weights(parameters)
+    squares = _squares([W.double() for W in weights_of(parameters)])
+    if squares.ndim and cross_entropy.ndim and squares.shape != cross_entropy.shape:
+        networks = tuple(cross_entropy.shape)
+        raise InputError(f"parameters: expected the weights of {networks} networks, got {tuple(squares.shape)}")
+    # Without λ the weights cost nothing, were their squares infinite.
+    decay = (strength.double() / (2 * m) * squares).masked_fill(strength == 0, 0)
+    return cross_entropy + decay.to(losses.dtype)
 
 
 def sum_squared_weights(parameters: Parameters) -> Tensor:
-    """Σ W² over all layers, biases left out: one number for each network."""
-    return torch.stack([W.square().sum((-2, -1)) for name, W in parameters.items() if name.startswith("W")]).sum(0)
+    """Σ W² over all layers, biases left out: one number for each network.
+
+    Raises
+    ------
+    ValueError
+        If there are no weights, or not of equally many networks.
+    """
+    return _squares(weights_of(parameters))
 
 
+def _squares(weights: Sequence[Tensor]) -> Tensor:
+    return torch.stack(torch.broadcast_tensors(*[W.square().sum((-2, -1)) for W in weights])).sum(0)
+
+
+@torch.no_grad()
 def update_parameters(parameters: Parameters, grads: dict[str, Tensor], learning_rate: float) -> Parameters:
-    """Plain gradient descent, θ − α dθ for every W and b, as a new dictionary."""
-    return {name: value - learning_rate * grads[f"d{name}"] for name, value in parameters.items()}
+    """Plain gradient descent, θ − α dθ for every W and b, as a new dictionary.
+
+    Raises
+    ------
+    ValueError
+        If α is not a finite number above 0, or a gradient is missing or of another shape.
+    """
+    learning_rate = positive("learning_rate", learning_rate)
+    return {name: value - learning_rate * grad for name, value, grad in with_gradients(parameters, grads)}
 
 
+@door(labelled_network, 3)
 def predict(X: Tensor, Y: Tensor, parameters: Parameters, *, use_batchnorm: bool = False) -> Tensor:
     """Accuracy: the share of examples whose most probable class is the label.
 

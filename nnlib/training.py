@@ -13,9 +13,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nnlib.arguments import (
+    Check,
+    function,
+    naming,
+    not_negative,
+    one_of,
+    optional,
+    pair,
+    positive,
+    takes,
+    truth,
+    units,
+    what,
+    whole,
+)
 from nnlib.errors import InputError
-from nnlib.layers import choose
+from nnlib.layers import BATCHNORM_BACKWARD
 from nnlib.model import (
+    INITIALIZATIONS,
     Parameters,
     compute_cost_from_logits,
     initialize_parameters,
@@ -25,6 +41,7 @@ from nnlib.model import (
     update_parameters,
 )
 from nnlib.seeds import epoch_order
+from nnlib.shapes import floats, tensor
 
 LOOK_EVERY = 100
 PATIENCE = 100
@@ -55,7 +72,7 @@ class StoppingRule:
     Raises
     ------
     ValueError
-        If the rule is unknown.
+        If patience is not a whole number from 1, the threshold is negative or not finite, or the rule is unknown.
     """
 
     patience: int = PATIENCE
@@ -64,29 +81,81 @@ class StoppingRule:
     reference: Tensor = field(default_factory=lambda: torch.tensor(torch.inf))
     looks_since: Tensor = field(default_factory=lambda: torch.tensor(0))
 
+    def __post_init__(self) -> None:
+        self.patience = whole(1)("patience", self.patience)
+        self.threshold = not_negative("threshold", self.threshold)
+        self.rule = one_of(STOPPING_RULES)("rule", self.rule)
+
     def look(self, cost: Tensor) -> Tensor:
         """Take in the latest cost, shape (...); True where it is time to stop."""
-        progress = choose(STOPPING_RULES, self.rule, "stopping_rule")(cost, self.reference, self.threshold)
+        cost = tensor("cost", cost).detach()
+        progress = STOPPING_RULES[self.rule](cost, self.reference, self.threshold)
         self.reference = cost if self.rule == "change" else cost.where(progress, self.reference)
         self.looks_since = torch.where(progress, 0, self.looks_since + 1)
         return self.looks_since >= self.patience
 
 
+@takes(examples=whole(1), batch_size=whole(1), seed=whole(), epoch=whole(1))
 def mini_batches(examples: int, batch_size: int, seed: int, epoch: int) -> tuple[Tensor, ...]:
     """The indices of one epoch's mini-batches, in an order of its own; the last may be smaller. Epochs count from 1."""
     return torch.from_numpy(epoch_order(seed, epoch, examples)).split(batch_size)
 
 
-def check_training_set(X: Tensor, Y: Tensor, layers_dims: Sequence[int], batch_size: int) -> None:
-    """Raise a ValueError that names the argument if data, layers and batch size do not fit together."""
-    if X.ndim != 2 or X.shape[0] != layers_dims[0]:
-        raise InputError(f"X: expected ({layers_dims[0]}, m), features × examples, got {tuple(X.shape)}")
-    if Y.shape != (layers_dims[-1], X.shape[1]):
-        raise InputError(f"Y: expected ({layers_dims[-1]}, {X.shape[1]}), classes × examples, got {tuple(Y.shape)}")
-    if not 1 <= batch_size <= X.shape[1]:
-        raise InputError(f"batch_size: expected 1 to {X.shape[1]}, the training examples, got {batch_size}")
+def check_training_set(X: Tensor, Y: Tensor, layers_dims: Sequence[int], batch_size: int) -> tuple[Tensor, Tensor]:
+    """X and Y as `check_set` gives them, if a mini-batch is no larger than the set."""
+    X, Y = check_set(X, Y, layers_dims)
+    whole(1, X.shape[1])("batch_size", batch_size)
+    return X, Y
 
 
+def check_set(X: Tensor, Y: Tensor, layers_dims: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """X and Y as tensors of X's precision, cut off from any graph, if they are a set for a network of those layers.
+
+    Raises
+    ------
+    ValueError
+        If X is not (features, m), finite, float32 or float64, or Y is not (classes, m), a single 1 in each column.
+    """
+    features, *_, classes = units("layers_dims", layers_dims)
+    (X,) = floats([("X", X)])
+    Y = tensor("Y", Y).to(X)
+    if X.ndim != 2 or X.shape[0] != features or not X.shape[1]:
+        raise InputError(f"X: expected ({features}, m), features × examples, got {tuple(X.shape)}")
+    if Y.shape != (classes, X.shape[1]):
+        raise InputError(f"Y: expected ({classes}, {X.shape[1]}), classes × examples, got {tuple(Y.shape)}")
+    extremes = torch.stack(X.aminmax())
+    if not extremes.isfinite().all():
+        raise InputError(f"X: expected finite numbers, got {extremes[~extremes.isfinite()][0]}")
+    wrong = ((Y != 0) & (Y != 1)).any(0) | (Y.sum(0) != 1)
+    if wrong.any():
+        column = int(wrong.nonzero()[0])
+        raise InputError(f"Y: expected a single 1 in each column, the rest 0, got {what(Y[:, column].tolist())}")
+    return X.detach(), Y.detach()
+
+
+# What the arguments that decide a run must be.
+SETTINGS: dict[str, Check] = {
+    "layers_dims": units,
+    "learning_rate": positive,
+    "batch_size": whole(1),
+    "use_batchnorm": truth,
+    "batchnorm_rule": one_of(BATCHNORM_BACKWARD),
+    "rule": one_of(INITIALIZATIONS),
+    "patience": whole(1),
+    "threshold": not_negative,
+    "stopping_rule": one_of(STOPPING_RULES),
+    "look_every": whole(1),
+}
+
+
+@takes(
+    **SETTINGS,
+    num_iterations=whole(),
+    L2=not_negative,
+    validation=optional(pair),
+    seed=whole(),
+    record=optional(function),
+)
 def l_layer_model(
     X: Tensor,
     Y: Tensor,
@@ -111,12 +180,13 @@ def l_layer_model(
 
     Parameters
     ----------
-    X, Y : (features, m) inputs and (classes, m) one-hot labels
+    X, Y : (features, m) inputs and (classes, m) one-hot labels. All is computed in X's precision, float32 or float64.
+        X of whole numbers is refused: grey levels first go through `nnlib.data.dataset.normalize`.
     layers_dims : units of every layer, for example [784, 20, 7, 5, 10]
     learning_rate : α of the update θ − α dθ
     num_iterations : epochs, passes over X, not gradient steps: the study's default of 100 with its table's last epoch
-        of 99
-    batch_size : examples a step
+        of 99. After 0 the parameters are the first ones.
+    batch_size : examples a step; the last step of an epoch takes what is left
     use_batchnorm, batchnorm_rule : as in `l_model_forward` and `l_model_backward`
     L2 : λ; divided by the batch size in the gradient, by the size of the set in each cost
     validation : (X, Y) whose cost is looked at for the stopping rule; without it all epochs are run
@@ -137,7 +207,11 @@ def l_layer_model(
     ValueError
         If an argument does not fit, with its name.
     """
-    check_training_set(X, Y, layers_dims, batch_size)
+    X, Y = check_training_set(X, Y, layers_dims, batch_size)
+    if validation is not None:
+        with naming("validation"):
+            validation = check_set(*validation, layers_dims)
+        validation = validation[0].to(X), validation[1].to(X)
     # An example's numbers side by side in memory: gathering a mini-batch of columns is ten times slower.
     rows, labels = X.T.contiguous(), Y.T.contiguous()
     parameters = initialize_parameters(layers_dims, rule=rule, seed=seed, dtype=X.dtype)
@@ -150,22 +224,18 @@ def l_layer_model(
             step += 1
             before = parameters
             X_batch, Y_batch = rows[batch].T, labels[batch].T
-            AL, caches = l_model_forward(X_batch, parameters, use_batchnorm)
-            grads = l_model_backward(AL, Y_batch, caches, L2, batchnorm_rule=batchnorm_rule)
-            parameters = update_parameters(parameters, grads, learning_rate)
-            if step % look_every and step != last_step:
+            parameters, ZL = gradient_step(
+                X_batch, Y_batch, before, learning_rate, use_batchnorm, L2, batchnorm_rule=batchnorm_rule
+            )
+            regular = step % look_every == 0
+            if not regular and step != last_step:
                 continue
-            cost = compute_cost_from_logits(caches[-1][1], Y_batch, before, L2)
-            if step % look_every == 0:
+            cost = compute_cost_from_logits(ZL, Y_batch, before, L2)
+            validation_cost = None if validation is None else evaluate_cost(*validation, parameters, use_batchnorm, L2)
+            # A last look between two regular ones does not count: a longer run would not have it.
+            status = look(cost, validation_cost, stopping if regular else None, finished=step == last_step)
+            if regular:
                 costs.append(cost.item())
-            status, validation_cost = "finished" if step == last_step else "running", None
-            if validation is not None:
-                validation_cost = evaluate_cost(*validation, parameters, use_batchnorm, L2)
-                # A last look between two regular ones does not count: a longer run would not have it.
-                if step % look_every == 0 and stopping.look(validation_cost):
-                    status = "stopped"
-            if not cost.isfinite() or (validation_cost is not None and not validation_cost.isfinite()):
-                status = "diverged"
             if record:
                 record(
                     {
@@ -180,6 +250,34 @@ def l_layer_model(
             if status in ("stopped", "diverged"):
                 return parameters, costs
     return parameters, costs
+
+
+def gradient_step(
+    X: Tensor,
+    Y: Tensor,
+    parameters: Parameters,
+    learning_rate: float,
+    use_batchnorm: bool = False,
+    L2: float = 0.0,
+    *,
+    batchnorm_rule: str = "straight_through",
+) -> tuple[Parameters, Tensor]:
+    """Forward, backward and update on one mini-batch: the new parameters, and the output layer's Z of the old ones."""
+    AL, caches = l_model_forward(X, parameters, use_batchnorm)
+    grads = l_model_backward(AL, Y, caches, L2, batchnorm_rule=batchnorm_rule)
+    _, ZL = caches[-1]
+    return update_parameters(parameters, grads, learning_rate), ZL
+
+
+def look(cost: Tensor, validation_cost: Tensor | None, stopping: StoppingRule | None, *, finished: bool) -> str:
+    """What has become of the run: "diverged", "stopped", "finished", or it is "running"."""
+    seen = [cost] if validation_cost is None else [cost, validation_cost]
+    stop = stopping is not None and validation_cost is not None and bool(stopping.look(validation_cost))
+    if not all(one.isfinite() for one in seen):
+        return "diverged"
+    if stop:
+        return "stopped"
+    return "finished" if finished else "running"
 
 
 def evaluate_cost(

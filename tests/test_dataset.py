@@ -117,7 +117,7 @@ def test_load_mnist_of_another_file_says_what_came(tmp_path):
         ],
         (lambda: dataset.split(1, 0.2, 0.2, 0), "validation|test"),
         (lambda: dataset.split(2, 0.9, 0.2, 0), "train|validation"),
-        (lambda: dataset.one_hot(torch.tensor([3, 10])), "labels: expected 0 to 9, got 10"),
+        (lambda: dataset.one_hot(torch.tensor([3, 10])), "labels: expected whole numbers from 0 to 9, got 10"),
         (lambda: dataset.one_hot(torch.tensor([-1])), "labels"),
         (lambda: dataset.preprocess(TRAIN, OFFICIAL, pool="test"), "pool"),
         (lambda: dataset.preprocess(TRAIN, OFFICIAL, examples=101), "examples"),

@@ -21,10 +21,13 @@ DECIDES = {
 }
 # What decides only which networks are trained, and where: in the list of a training stage, not in a replica's hash.
 ASKS = {"nnlib/engine/replicas.py", "stages/train.py"}
-# How a stage starts, reads and writes, and where work is done: changes no result, and is in no list for its own sake.
+# How a stage starts, reads and writes, what a function refuses, and where work is done: changes no result, and is in no
+# list for its own sake.
 LAUNCHER = {
     "nnlib/__init__.py",
+    "nnlib/arguments.py",
     "nnlib/errors.py",
+    "nnlib/shapes.py",
     "nnlib/data/__init__.py",
     "nnlib/data/dataset.py",
     "nnlib/data/files.py",

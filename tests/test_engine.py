@@ -311,7 +311,7 @@ def test_a_mistake_is_named(settings, seeds, options, argument):
 @pytest.mark.parametrize(
     ("X", "argument"),
     [
-        (TRAIN[0].half(), "X: expected float32 or float64, got torch.float16"),
+        (TRAIN[0].half(), "X: expected float32 or float64, got float16"),
         (TRAIN[0].masked_fill(TRAIN[0] > 1, torch.nan), "X: expected finite numbers"),
         (TRAIN[0].masked_fill(TRAIN[0] > 1, torch.inf), "X: expected finite numbers"),
     ],

@@ -138,7 +138,7 @@ A, W, B = normal(4, 6), normal(3, 4), normal(3, 1)
 @pytest.mark.parametrize(
     ("mistake", "argument"),
     [
-        (lambda: layers.linear_forward(A, W[:, 1:], B), "W: expected 4 columns"),
+        (lambda: layers.linear_forward(A, W[:, 1:], B), r"W: expected \(..., out, 4\), got \(3, 3\)"),
         (lambda: layers.linear_activation_forward(A, W, B, "tanh"), "activation"),
         (lambda: layers.linear_activation_backward(normal(3, 6), ((A, W, B), normal(3, 6)), "tanh"), "activation"),
         *[

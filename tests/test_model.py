@@ -181,7 +181,7 @@ def test_accuracy_is_the_share_of_right_answers_and_nan_for_a_network_that_gives
 
 
 X, Y = problem(4)
-AL = torch.softmax(normal(3, 4), 0)
+AL, CACHES = nnlib.l_model_forward(X, first([6, 3]))
 
 
 @pytest.mark.parametrize(
@@ -195,9 +195,10 @@ AL = torch.softmax(normal(3, 4), 0)
         (lambda: nnlib.compute_cost(AL, Y, None, 0.1), "parameters"),
         (lambda: nnlib.compute_cost(AL, Y, {}, -0.1), "L2"),
         (lambda: nnlib.compute_cost_from_logits(AL, Y[:2]), "Y"),
-        (lambda: model.l_model_backward(AL, Y[:, :3], []), "Y"),
-        (lambda: model.l_model_backward(AL, Y, [], batchnorm_rule="none"), "batchnorm_rule"),
-        (lambda: nnlib.l_model_forward(X[:5], first([6, 3])), "W"),
+        (lambda: model.l_model_backward(AL, Y[:, :3], CACHES), "Y"),
+        (lambda: model.l_model_backward(AL, Y, CACHES, batchnorm_rule="none"), "batchnorm_rule"),
+        (lambda: model.l_model_backward(AL, Y, []), "caches"),
+        (lambda: nnlib.l_model_forward(X[:5], first([6, 3])), "parameters: W1"),
     ],
 )
 def test_a_mistake_is_named(mistake, argument):

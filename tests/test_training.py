@@ -56,8 +56,8 @@ def test_it_stops_after_so_many_looks_without_change(costs, patience, stops_at):
 
 
 def test_an_unknown_stopping_rule_is_named():
-    with pytest.raises(ValueError, match=r"^stopping_rule: expected one of 'change', 'improvement', got 'flat'$"):
-        StoppingRule(rule="flat").look(torch.tensor(1.0))
+    with pytest.raises(ValueError, match=r"^rule: expected one of 'change', 'improvement', got 'flat'$"):
+        StoppingRule(rule="flat")
 
 
 def test_the_stopping_rule_is_the_studys_unless_told_otherwise():
@@ -199,7 +199,7 @@ def test_a_run_that_diverges_says_so_and_ends(validation):
         ({"Y": normal(3, 49)}, "Y"),
         ({"Y": normal(2, 50)}, "Y"),
         ({"layers_dims": [6, 5, 4]}, "Y"),
-        ({"layers_dims": [6, 0, 3]}, "layer_dims"),
+        ({"layers_dims": [6, 0, 3]}, "layers_dims"),
         ({"rule": "zeros"}, "rule"),
         ({"use_batchnorm": True, "batchnorm_rule": "none"}, "batchnorm_rule"),
         ({"L2": -1.0}, "L2"),

@@ -8,8 +8,10 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
+from nnlib.arguments import fraction, naming, one_of, pair, takes, whole
 from nnlib.data.files import load_tensors
 from nnlib.errors import InputError
+from nnlib.shapes import tensor
 
 CLASSES = 10
 POOLS = ("train", "all")
@@ -18,29 +20,62 @@ Dataset = dict[str, Tensor]
 
 
 def normalize(images: Tensor) -> Tensor:
-    """Grey levels 0 to 255 as float32 from 0 to 1: X / 255."""
-    return images.to(torch.float32) / 255
-
-
-def flatten(images: Tensor) -> Tensor:
-    """(m, height, width) → (height · width, m), each image a column, row by row."""
-    return images.flatten(1).T.contiguous()
-
-
-def one_hot(labels: Tensor, classes: int = CLASSES) -> Tensor:
-    """(m,) integers → (classes, m) float32, a single 1 in each column.
+    """Grey levels 0 to 255 as float32 from 0 to 1: X / 255.
 
     Raises
     ------
     ValueError
-        If a label is not one of 0 to classes − 1.
+        If there are none, or they are no grey levels.
     """
-    outside = labels[(labels < 0) | (labels >= classes)]
+    return grey_levels("images", images).to(torch.float32) / 255
+
+
+def grey_levels(name: str, images: Tensor) -> Tensor:
+    """The images as a tensor, if all their numbers are from 0 to 255."""
+    images = numbers(name, images)
+    lowest, highest = (one.item() for one in images.aminmax())
+    if not (lowest >= 0 and highest <= 255):
+        raise InputError(f"{name}: expected grey levels from 0 to 255, got {lowest} to {highest}")
+    return images
+
+
+def flatten(images: Tensor) -> Tensor:
+    """(m, height, width) → (height · width, m), each image a column, row by row.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or they have other axes.
+    """
+    return numbers("images", images, "m", "height", "width").flatten(1).T.contiguous()
+
+
+@takes(classes=whole(1))
+def one_hot(labels: Tensor, classes: int = CLASSES) -> Tensor:
+    """(m,) whole numbers → (classes, m) float32, a single 1 in each column.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or a label is not one of 0 to classes − 1.
+    """
+    labels = numbers("labels", labels, "m").double()
+    outside = labels[~((labels >= 0) & (labels < classes) & (labels == labels.round()))]
     if len(outside):
-        raise InputError(f"labels: expected 0 to {classes - 1}, got {int(outside[0])}")
+        raise InputError(f"labels: expected whole numbers from 0 to {classes - 1}, got {outside[0]:g}")
     return torch.nn.functional.one_hot(labels.to(torch.int64), classes).T.to(torch.float32).contiguous()
 
 
+def numbers(name: str, values: Tensor, *axes: str) -> Tensor:
+    """The values as a tensor, if there are any, and as many axes as are named."""
+    values = tensor(name, values)
+    if not values.numel() or (axes and values.ndim != len(axes)):
+        expected = f"{axes}, none of them 0".replace("'", "") if axes else "one or more numbers"
+        raise InputError(f"{name}: expected {expected}, got {tuple(values.shape)}")
+    return values
+
+
+@takes(examples=whole(), test=fraction, validation=fraction, seed=whole(0, 2**64 - 1))
 def split(examples: int, test: float, validation: float, seed: int) -> dict[str, Tensor]:
     """A random split, as the study made it: first the test set, then the validation set from what is left.
 
@@ -58,9 +93,6 @@ def split(examples: int, test: float, validation: float, seed: int) -> dict[str,
     ValueError
         If a fraction is not between 0 and 1, or a set would be empty.
     """
-    for name, fraction in (("test", test), ("validation", validation)):
-        if not 0 < fraction < 1:
-            raise InputError(f"{name}: expected a fraction between 0 and 1, got {fraction}")
     order = torch.randperm(examples, generator=Generator().manual_seed(seed))
     tests = round(examples * test)
     validations = round((examples - tests) * validation)
@@ -72,6 +104,7 @@ def split(examples: int, test: float, validation: float, seed: int) -> dict[str,
     return dict(zip(names, parts, strict=True))
 
 
+@takes(pool=one_of(dict.fromkeys(POOLS)), examples=whole())
 def preprocess(
     train: tuple[Tensor, Tensor],
     official: tuple[Tensor, Tensor],
@@ -95,9 +128,18 @@ def preprocess(
     Returns
     -------
     X_train (784, m), Y_train (10, m), and the same for validation, test and, with pool "train", official; float32.
+
+    Raises
+    ------
+    ValueError
+        If an argument does not fit, with its name. Images are (m, height, width), all of one size; labels are (m,), 0
+        to 9, one for each image.
     """
-    if pool not in POOLS:
-        raise InputError(f"pool: expected one of {', '.join(map(repr, POOLS))}, got {pool!r}")
+    train, official = images_and_labels("train", train), images_and_labels("official", official)
+    if train[0].shape[1:] != official[0].shape[1:]:
+        raise InputError(
+            f"official: expected images {(*train[0].shape[1:],)} as in train, got {(*official[0].shape[1:],)}"
+        )
     images, labels = train
     if pool == "all":
         images, labels = torch.cat([images, official[0]]), torch.cat([labels, official[1]])
@@ -112,6 +154,18 @@ def preprocess(
         for key, (pixels, digits) in sets.items()
         for name, array in ((f"X_{key}", flatten(normalize(pixels))), (f"Y_{key}", one_hot(digits)))
     }
+
+
+def images_and_labels(name: str, both: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Both as tensors, if they are images and as many labels."""
+    images, labels = pair(name, both)
+    with naming(name):
+        images = numbers("images", grey_levels("images", images), "m", "height", "width")
+        labels = numbers("labels", labels, "m")
+        if labels.shape != images.shape[:1]:
+            raise InputError(f"labels: expected ({len(images)},), one for each image, got {tuple(labels.shape)}")
+        one_hot(labels)
+    return images, labels
 
 
 def sets(dataset: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:

@@ -6,20 +6,48 @@ import itertools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import psutil
 import torch
 from torch import Tensor
 
+from nnlib.arguments import a, function, naming, optional, pair, seeds, takes, what, whole
 from nnlib.engine.run import Progress, Run, Settings, check_settings
 from nnlib.engine.store import Store
 from nnlib.errors import InputError
 from nnlib.model import Parameters
-from nnlib.training import check_training_set
+from nnlib.shapes import labelled_network
+from nnlib.training import check_set, check_training_set
 
 Examples = tuple[Tensor, Tensor]
 
 
+def known_device(name: str, value: Any) -> torch.device:
+    """The CPU, or a GPU if there is one."""
+    try:
+        device = torch.device(value)
+    except (RuntimeError, TypeError):
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise InputError(f"{name}: expected 'cpu' or 'cuda', got {what(value)}")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"{name}: expected 'cpu', since there is no GPU that PyTorch can use, got {what(value)}")
+    return device
+
+
+@takes(
+    train=pair,
+    validation=pair,
+    settings=a(Settings),
+    seeds=seeds,
+    start=optional(a(Run)),
+    device=known_device,
+    threads=optional(whole(1)),
+    cluster=optional(a(str)),
+    store=optional(a(Store)),
+    progress=optional(function),
+)
 def train_replicas(
     train: Examples,
     validation: Examples,
@@ -27,7 +55,7 @@ def train_replicas(
     seeds: Sequence[int],
     *,
     start: Run | None = None,
-    device: str | torch.device = "cpu",
+    device: Any = "cpu",
     threads: int | None = None,
     cluster: str | None = None,
     store: Store | None = None,
@@ -65,17 +93,11 @@ def train_replicas(
     OSError
         If the cluster does not answer, or goes away; what was finished is in the store.
     """
-    X, Y = train
-    check_training_set(X, Y, settings.layers_dims, settings.batch_size)
     check_settings(settings, seeds, start)
-    for name, values in (("X", X), ("validation", validation[0])):
-        if values.dtype not in (torch.float32, torch.float64):
-            raise InputError(f"{name}: expected float32 or float64, got {values.dtype}")
-        if not bool(values.sum().isfinite() or values.isfinite().all()):
-            raise InputError(f"{name}: expected finite numbers, got NaN or infinity")
-    if threads is not None and threads < 1:
-        raise InputError(f"threads: expected 1 or more, or None for all cores, got {threads}")
-    device = torch.device(device)
+    train = X, _ = check_training_set(*train, settings.layers_dims, settings.batch_size)
+    with naming("validation"):
+        validation = check_set(*validation, settings.layers_dims)
+    validation = validation[0].to(X), validation[1].to(X)
     threads = threads or cores()
     check_memory(settings, len(seeds), validation[0].shape[1], X.element_size(), device, threads)
 
@@ -188,10 +210,18 @@ def accuracy(X: Tensor, Y: Tensor, parameters: Parameters, *, use_batchnorm: boo
     Returns
     -------
     (R,) fractions, float64; NaN for a network whose output is not finite.
+
+    Raises
+    ------
+    ValueError
+        If an argument does not fit, with its name.
     """
     from nnlib.engine.compiled import accuracies
     from nnlib.engine.layout import to_ink
 
+    X, Y, parameters = labelled_network(X, Y, parameters)
+    if parameters["W1"].ndim != 3:
+        raise InputError(f"parameters: expected W1 (R, out, in) of R networks, got {tuple(parameters['W1'].shape)}")
     dims = [len(X), *(parameters[f"b{layer}"].shape[-2] for layer in range(1, len(parameters) // 2 + 1))]
     settings = Settings(dims, use_batchnorm=use_batchnorm)
     return torch.tensor(accuracies(to_ink(X, Y), parameters, settings, cores()), dtype=torch.float64)

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nnlib.arguments import whole
 from nnlib.errors import InputError
-from nnlib.layers import BATCHNORM_BACKWARD, choose, per_network
+from nnlib.layers import per_network
 from nnlib.model import Parameters, initialize_parameters
-from nnlib.training import LOOK_EVERY, PATIENCE, STOPPING_RULES, THRESHOLD, Record, StoppingRule
+from nnlib.training import LOOK_EVERY, PATIENCE, SETTINGS, THRESHOLD, Record, StoppingRule
 
 # Told of every look at a replica: which, the step, its validation cost.
 Progress = Callable[[int, int, float], object]
@@ -29,6 +30,11 @@ class Settings:
     """What one configuration is trained with; names and meanings as in `l_layer_model`.
 
     `L2` may be a tensor of shape (R,), one λ for each replica.
+
+    Raises
+    ------
+    ValueError
+        If a value does not fit, with its name.
     """
 
     layers_dims: Sequence[int]
@@ -44,6 +50,11 @@ class Settings:
     stopping_rule: str = "change"
     look_every: int = LOOK_EVERY
 
+    def __post_init__(self) -> None:
+        for name, check in (SETTINGS | {"epochs": whole()}).items():
+            object.__setattr__(self, name, check(name, getattr(self, name)))
+        per_network(self.L2, torch.zeros(1, dtype=torch.float64))
+
     def of(self, replica: int) -> Settings:
         """The same with the λ of one replica."""
         strengths = torch.as_tensor(self.L2)
@@ -51,7 +62,7 @@ class Settings:
 
     def record(self) -> dict[str, Any]:
         """Plain values, for JSON or a table; with one λ for all replicas."""
-        return asdict(self) | {"layers_dims": list(self.layers_dims), "L2": float(self.L2)}
+        return asdict(self) | {"L2": float(self.L2)}
 
     def metadata(self) -> dict[str, str]:
         """The record as text beside a run's tensors; `from_metadata` is the inverse."""
@@ -59,8 +70,7 @@ class Settings:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> Settings:
-        values = json.loads(metadata["settings"])
-        return cls(**values | {"layers_dims": tuple(values["layers_dims"])})
+        return cls(**json.loads(metadata["settings"]))
 
     def last_step(self, examples: int) -> int:
         """Gradient steps in all epochs; the last batch of an epoch may be smaller."""
@@ -214,16 +224,9 @@ STATE = ("reference", "looks_since", "stopped_at", "diverged_at")
 
 def check_settings(settings: Settings, seeds: Sequence[int], start: Run | None) -> None:
     """Raise a ValueError that names the argument if settings, seeds and the run to go on from do not fit together."""
-    choose(BATCHNORM_BACKWARD, settings.batchnorm_rule, "batchnorm_rule")
-    choose(STOPPING_RULES, settings.stopping_rule, "stopping_rule")
-    if not seeds:
-        raise InputError("seeds: expected one or more, got none")
     strengths = torch.as_tensor(settings.L2).numel()
     if strengths not in (1, len(seeds)):
         raise InputError(f"L2: expected one number, or one for each of the {len(seeds)} seeds, got {strengths}")
-    per_network(settings.L2, torch.zeros(1, dtype=torch.float64))
-    if not 0 < settings.learning_rate < torch.inf:
-        raise InputError(f"learning_rate: expected a finite number above 0, got {settings.learning_rate}")
     if start and start.replicas != len(seeds):
         raise InputError(f"start: expected a run of {len(seeds)} replicas, one for each seed, got {start.replicas}")
     if start and start.epoch > settings.epochs:
