@@ -4,12 +4,11 @@ The first stage, so that a parameter that is refused costs nothing: DVC removes 
 it again, and this one writes nothing of value.
 """
 
-from math import ceil, log2
-
 from nnlib.data.files import write_text
 from nnlib.errors import InputError
-from nnlib.evidence.claims import Claim
+from nnlib.evidence.claims import Claim, count_tests
 from nnlib.evidence.measures import is_measure
+from nnlib.evidence.statistics import fewest_trials
 from stages.common import CHECKED, PUBLISHED, run
 from stages.parameters import Parameters, read_yaml
 from stages.reporting.catalogue import CATALOGUE
@@ -30,7 +29,12 @@ def main(params: Parameters) -> None:
     runs = {*experiments, *cells(params), *study["published"], WEIGHTS}
     for claim in claims:
         check(claim, runs)
-    needed = ceil(log2(len(claims) / (1 - params.evidence.confidence))) + 1
+    for explanation in study["explanations"]:
+        for name in explanation["instead"]:
+            key, _, measure = name.partition("/")
+            if measure not in study["published"].get(key, {}):
+                raise InputError(f"explanation {explanation['id']}: expected a published number, got {name!r}")
+    needed = fewest_trials(count_tests(claims), 1 - params.evidence.confidence)
     if params.replicas < needed:
         print(f"replicas: {params.replicas} decide no claim, however they turn out; that takes at least {needed}")
     write_text(CHECKED, "Parameters, claims and labels fit together.\n")

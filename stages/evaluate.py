@@ -10,7 +10,7 @@ import pandas as pd
 from nnlib import Run, Settings
 from nnlib.data.dataset import sets
 from nnlib.data.files import load_metadata, load_tensors, write_csv
-from nnlib.evidence.measures import curve_table, log_table, replica_table
+from nnlib.evidence.measures import Early, curve_table, log_table, replica_table
 from stages.common import DATASET, MODELS, RUNS, run
 from stages.parameters import Parameters
 
@@ -20,13 +20,14 @@ CURVE_POINTS = 120
 def main(params: Parameters, name: str) -> None:
     data = sets(load_tensors(DATASET))
     seeds = [params.seed + k for k in range(params.replicas)]
+    early = Early(params.evidence.early_steps, params.evidence.early_epochs)
     tables: dict[str, list[pd.DataFrame]] = {"runs": [], "replicas": [], "curves": [], "log": []}
     for path in sorted((MODELS / name).glob("*.safetensors")):
         trained = Run.from_tensors(load_tensors(path))
         settings = Settings.from_metadata(load_metadata(path))
         added: dict[str, Any] = {
             "runs": pd.DataFrame([settings.record() | {f"{part}_examples": data[part][0].shape[1] for part in data}]),
-            "replicas": replica_table(trained, seeds, data, settings.use_batchnorm, params.evidence.early_steps),
+            "replicas": replica_table(trained, seeds, data, settings.use_batchnorm, early),
             "curves": curve_table(trained, CURVE_POINTS),
             "log": log_table(trained, replica=0),
         }

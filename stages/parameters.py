@@ -100,9 +100,10 @@ class Timing(Section):
 
 class Evidence(Section):
     confidence: Fraction
-    resamples: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=100)]
+    draws: Count
     seed: Seed
     early_steps: Count
+    early_epochs: Count
     collapsed_below: Fraction
 
 

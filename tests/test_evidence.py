@@ -9,10 +9,18 @@ from problems import problem
 from nnlib import Settings, predict, train_replicas
 from nnlib.evidence.anomaly import implied_weights
 from nnlib.evidence.inspection import confident_mistakes, confusion_matrix, readings, weight_table
-from nnlib.evidence.measures import curve_table, history_measures, is_measure, log_table, replica_table
-from nnlib.evidence.tables import best_runs, epoch_gains, fidelity_table
+from nnlib.evidence.measures import Early, curve_table, history_measures, is_measure, log_table, replica_table
+from nnlib.evidence.tables import (
+    baseline_table,
+    best_runs,
+    epoch_gains,
+    explanation_table,
+    fidelity_table,
+    log_likelihood,
+    low_table,
+)
 
-STATISTICS = {"confidence": 0.95, "resamples": 200, "seed": 0}
+EARLY = Early(steps=30, epochs=4)
 DATA = {"train": problem(120), "validation": problem(60, seed=1), "test": problem(80, seed=2)}
 SEEDS = [3, 4, 5]
 
@@ -24,7 +32,7 @@ def trained(**settings):
 
 def test_a_row_for_each_replica():
     run = trained()
-    table = replica_table(run, SEEDS, DATA, use_batchnorm=False, early_steps=30)
+    table = replica_table(run, SEEDS, DATA, use_batchnorm=False, early=EARLY)
     assert table["seed"].tolist() == SEEDS
     assert table["steps"].tolist() == [50, 50, 50]
     for name in DATA:
@@ -40,16 +48,17 @@ def test_a_diverged_replica_has_its_step_and_no_accuracy():
     run = trained()
     run.diverged_at[1] = 20
     run.parameters["W1"][1] = torch.nan
-    table = replica_table(run, SEEDS, DATA, use_batchnorm=False, early_steps=30)
+    table = replica_table(run, SEEDS, DATA, use_batchnorm=False, early=EARLY)
     assert table["steps"].tolist() == [50, 20, 50]
     assert table["validation_cost"].isna().tolist() == [False, True, False]
     assert table["test_accuracy"].isna().tolist() == [False, True, False]
+    assert table["mean_validation_cost"].isna().tolist() == [False, True, False]
 
 
 def test_a_stopped_replica_has_the_costs_of_its_last_look():
     run = trained()
     run.stopped_at[2] = 30
-    table = replica_table(run, SEEDS, DATA, use_batchnorm=False, early_steps=30)
+    table = replica_table(run, SEEDS, DATA, use_batchnorm=False, early=EARLY)
     assert table["steps"].tolist() == [50, 50, 30]
     assert table["train_cost"][2] == run.train_cost[2, 2].item()
 
@@ -74,19 +83,20 @@ def test_a_log_has_every_look_of_one_replica():
 
 
 def test_measures_are_known_by_name():
-    table = replica_table(trained(), SEEDS, DATA, use_batchnorm=False, early_steps=30)
+    table = replica_table(trained(), SEEDS, DATA, use_batchnorm=False, early=EARLY)
     assert [name for name in table.columns[2:] if not is_measure(name)] == []
     assert is_measure("std_W17")
     assert not any(is_measure(name) for name in ("test_acuracy", "std_W", "std_b1", "validation_cost2", ""))
 
 
-def test_history_is_measured_over_the_first_steps():
+def test_history_is_measured_over_the_first_steps_and_epochs():
     run = trained()
     run.validation_cost[:] = torch.tensor([5.0, 4, 3, 2, 1])[:, None]
     run.train_cost[:] = torch.tensor([1.0, 3, 2, 9, 0])[:, None]
-    measures = history_measures(run, early_steps=30)
+    measures = history_measures(run, early=EARLY)
     assert measures["mean_validation_cost"].tolist() == [3, 3, 3]
-    assert measures["early_validation_cost"].tolist() == [4, 4, 4]
+    assert measures["early_steps_validation_cost"].tolist() == [4, 4, 4]
+    assert measures["early_epochs_validation_cost"].tolist() == [3.5, 3.5, 3.5]  # ten steps an epoch
     assert measures["roughness"].tolist() == [1.5, 1.5, 1.5]
 
 
@@ -138,7 +148,7 @@ def test_costs_that_imply_nothing_are_refused(mistake):
 def test_a_published_number_inside_and_one_outside_our_range():
     measured = {"a": {"x": [1.0, 2.0, 3.0, np.nan]}, "b": {"x": [1.0, 2.0, 3.0]}}
     published = {"a": {"x": 2.5}, "b": {"x": 4.0}, "gone": {"x": 1.0}}
-    table = fidelity_table(published, measured, **STATISTICS)
+    table = fidelity_table(published, measured, confidence=0.95)
     assert table["run"].tolist() == ["a", "b"]
     assert table["inside"].tolist() == [True, False]
     assert table["percentile"].tolist() == [pytest.approx(200 / 3), 100]
@@ -152,11 +162,11 @@ GRID = pd.DataFrame(
 def test_what_more_epochs_bring():
     accuracies = {"a": [0.5, 0.6, 0.7], "b": [0.6, 0.8, 0.7], "c": [0.1] * 3}
     measured = {key: {"test_accuracy": np.array(values)} for key, values in accuracies.items()}
-    gains = epoch_gains(GRID, measured, **STATISTICS)
+    gains = epoch_gains(GRID, measured, confidence=0.95)
     assert gains[["batch_size", "from_epochs", "to_epochs"]].to_numpy().tolist() == [[32, 50, 100]]
-    assert gains["mean"][0] == pytest.approx(0.1)
+    assert gains["median"][0] == pytest.approx(0.1)
     assert gains["gained"][0] == pytest.approx(2 / 3)
-    assert len(epoch_gains(GRID[:1], measured, **STATISTICS)) == 0
+    assert len(epoch_gains(GRID[:1], measured, confidence=0.95)) == 0
 
 
 def test_the_best_run_is_chosen_on_validation():
@@ -168,3 +178,53 @@ def test_the_best_run_is_chosen_on_validation():
     best = best_runs(list(measured), measured)
     assert (best["validation"]["run"], best["validation"]["test_accuracy"]) == ("a", 0.5)
     assert best["test"]["run"] == "c"
+
+
+def test_the_study_is_counted_as_a_replica_of_ours_is():
+    measured = {"a": {"x": [1.0, 2.0, 3.0, 4.0]}, "b": {"x": [1.0, 5.0, 2.0, np.nan]}}
+    table = baseline_table({"a": {"x": 2.5, "gone": 1.0}, "b": {"x": 4.0}}, measured)
+    # 2.5 lies in all four ranges of three of a; 4 in two of three ranges of two of b.
+    assert table["left_out"].tolist() == ["the study", 0, 1, 2, 3]
+    assert table["inside"].tolist() == pytest.approx([1 + 2 / 3, 0, 1, 2, 0])
+    assert table["of"].tolist() == [2] * 5
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_of_few_replicas_the_baseline_is_what_there_is(replicas):
+    table = baseline_table({"a": {"x": 1.5}}, {"a": {"x": [1.0, 2.0][:replicas]}})
+    assert table["inside"].tolist() == [0] * (1 + replicas)
+    assert table["of"].tolist() == [replicas - 1] * (1 + replicas)
+
+
+def test_an_explanation_that_fits_better_gains():
+    measured = {"a": {"x": [0.9, 1.0, 1.1]}, "b": {"x": [1.9, 2.0, 2.1]}}
+    published = {"a": {"x": 2.0}, "b": {"x": 1.0}}
+    swapped = {"id": "swapped", "says": "swapped", "instead": {"a/x": "b/x", "b/x": "a/x"}}
+    same = {"id": "same", "says": "as it is", "instead": {"a/x": "a/x"}}
+    table = explanation_table([swapped, same], published, measured).set_index("explanation")
+    assert table["gain"]["swapped"] > 5
+    assert table["gain"]["same"] == 0
+    assert table["numbers"].tolist() == [2, 1]
+    assert table["instead"]["swapped"] == pytest.approx(2 * log_likelihood(1.0, np.array([0.9, 1.0, 1.1])))
+    assert len(explanation_table([], published, measured)) == 0
+
+
+def test_a_likelihood_is_a_density():
+    values = np.array([0.1, 0.4, 0.2, 0.9])
+    grid = np.linspace(-20, 20, 2001)
+    density = np.exp([log_likelihood(value, values) for value in grid])
+    assert np.trapezoid(density, grid) == pytest.approx(1, abs=2e-3)
+    assert np.isnan(log_likelihood(1.0, values[:1]))
+
+
+def test_undertrained_is_told_from_collapsed():
+    measured = {
+        "a": {"test_accuracy": [0.5, 0.5, 0.9, np.nan]},
+        "b": {"test_accuracy": [0.5, 0.9, 0.9, np.nan]},
+        "c": {"test_accuracy": [0.9, 0.5, 0.9, 0.9]},
+    }
+    table = low_table(GRID, measured, 0.8).set_index("run")
+    assert table.loc["a"].tolist() == [4, 1, 1, 1]
+    assert table.loc["b"].tolist() == [4, 0, 1, 1]
+    assert table.loc["c"].tolist() == [4, 0, 1, 0]
+    assert len(low_table(GRID, {key: {"test_accuracy": [0.9]} for key in "abc"}, 0.8)) == 0

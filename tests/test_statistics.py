@@ -1,92 +1,88 @@
 """Statistics against cases that can be counted by hand."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnlib.evidence.statistics import holm, mean_interval, percentile, share_interval, sign_flip_p
+from nnlib.evidence.statistics import (
+    fewest_trials,
+    holm,
+    median_interval,
+    percentile,
+    share_interval,
+    sign_p,
+    trials_needed,
+)
 
-NAN = float("nan")
+NAN, INF = float("nan"), float("inf")
 
 
 @pytest.mark.parametrize(
-    ("values", "mean", "low", "high"),
+    ("values", "expected"),
     [
-        ([0.7, 0.7, 0.7], 0.7, 0.7, 0.7),
-        ([0.8] * 9 + [0.9 - 0.1 - 1e-16], 0.8, 0.8, 0.8),  # the same but for rounding, as differences are
-        ([0.7], 0.7, NAN, NAN),
-        ([], NAN, NAN, NAN),
-        ([NAN, 0.7], 0.7, NAN, NAN),
-        ([NAN, 0.7, 0.7], 0.7, 0.7, 0.7),
-        ([0, 1], 0.5, 0, 1),  # a resample is 0, 0 or 1, 1 once in four times
-        ([0, NAN, 1], 0.5, 0, 1),
+        ([0.7, 0.7, 0.7, 0.7, 0.7, 0.7], (0.7, 0.7, 0.7)),
+        ([0.7], (0.7, NAN, NAN)),
+        ([], (NAN, NAN, NAN)),
+        ([NAN, 0.7], (0.7, NAN, NAN)),
+        ([3, 1], (2, NAN, NAN)),
+        ([5, 1, 2, 4, 3], (3, NAN, NAN)),  # all five above the median: once in 32
+        ([6, 5, 1, 2, 4, 3], (3.5, 1, 6)),  # once in 64
+        ([*range(1, 10)], (5, 2, 8)),  # one or none of nine: 10 in 512
+        ([-INF, 1, 2, 3, 4, INF], (2.5, -INF, INF)),
+        ([-INF, -INF, -INF, 1, 2, 3], (-INF, -INF, 3)),
+        ([INF] * 6, (INF, INF, INF)),
     ],
 )
-def test_mean_and_its_interval(values, mean, low, high):
-    interval = mean_interval(values, 0.95, 999, seed=0)
-    assert (interval.mean, interval.low, interval.high) == pytest.approx((mean, low, high), nan_ok=True)
+def test_median_and_its_interval(values, expected):
+    interval = median_interval(values, 0.95)
+    assert (interval.estimate, interval.low, interval.high) == pytest.approx(expected, nan_ok=True)
 
 
-def test_the_seed_decides_the_interval():
-    values = np.random.default_rng(0).normal(size=10)
-    one, same, other = (mean_interval(values, 0.95, 999, seed) for seed in (0, 0, 1))
-    assert one == same
-    assert one != other
-    assert one.low < values.mean() < one.high
+def test_a_confidence_that_is_met_exactly_is_met():
+    # With two values the median lies between them half of the time, with three in three quarters.
+    assert (median_interval([1, 2], 0.5).low, median_interval([1, 2, 3], 0.75).high) == (1, 3)
+    assert math.isnan(median_interval([1, 2], 0.51).low)
+
+
+def test_one_value_far_off_moves_an_interval_by_one_place():
+    values = np.arange(20.0)
+    spoilt = np.where(values == 10, -1e9, values)
+    one, other = median_interval(values, 0.95), median_interval(spoilt, 0.95)
+    assert (one.low, other.low, one.high, other.high) == (5, 4, 14, 14)
 
 
 def test_more_confidence_is_a_wider_interval():
-    values = np.random.default_rng(0).normal(size=10)
-    narrow, wide = (mean_interval(values, confidence, 999, 0) for confidence in (0.8, 0.99))
+    narrow, wide = (median_interval(range(30), confidence) for confidence in (0.8, 0.99))
     assert wide.low < narrow.low < narrow.high < wide.high
 
 
-def test_the_interval_covers_the_true_mean_about_as_often_as_it_says():
-    samples = np.random.default_rng(0).normal(3, 1, (300, 20))
-    intervals = [mean_interval(sample, 0.95, 299, seed) for seed, sample in enumerate(samples)]
-    assert 0.90 <= np.mean([interval.low <= 3 <= interval.high for interval in intervals]) <= 0.98
+@pytest.mark.parametrize("draw", ["normal", "standard_cauchy", "exponential"])
+def test_the_interval_covers_the_true_median_at_least_as_often_as_it_says(draw):
+    samples = getattr(np.random.default_rng(0), draw)(size=(2000, 20))
+    median = {"exponential": np.log(2)}.get(draw, 0)
+    intervals = [median_interval(sample, 0.9) for sample in samples]
+    # Twenty values cover with 95.9 %, or with the next places 88.5 %, which is too little.
+    assert np.mean([one.low <= median <= one.high for one in intervals]) == pytest.approx(0.959, abs=0.013)
 
 
 @pytest.mark.parametrize(
-    ("differences", "alternative", "p"),
-    [
-        ([1, 2], "greater", 1 / 4),
-        ([1, 2], "less", 1),
-        ([-1, 2], "greater", 2 / 4),
-        ([1, 2, 3], "greater", 1 / 8),
-        ([-1, 2, 3], "greater", 2 / 8),
-        ([-1, -2, -3], "less", 1 / 8),
-        ([1, 2, 3, 4], "greater", 1 / 16),
-        ([1, 1, 1, -1], "greater", 5 / 16),  # one way to a sum of 4, four to a sum of 2
-        ([1, 1, -1, -1], "less", 11 / 16),
-        ([0, 0], "greater", 1),
-        ([1, NAN, 2], "greater", 1 / 4),
-        ([0.01] * 13, "greater", 2**-13),
-        ([1], "greater", 1 / 2),
-        ([-1], "greater", 1),
-        ([], "greater", 1),
-        ([NAN], "greater", 1),
-    ],
+    ("successes", "trials", "p"),
+    [(0, 0, 1), (0, 1, 1), (1, 1, 1), (2, 2, 1 / 2), (0, 5, 2 / 32), (1, 5, 12 / 32), (9, 10, 22 / 1024), (5, 10, 1)],
 )
-def test_sign_flips_are_counted_exactly(differences, alternative, p):
-    assert sign_flip_p(differences, alternative) == pytest.approx(p)
-
-
-def test_many_pairs_are_flipped_at_random_but_the_same_way_each_time():
-    differences = np.random.default_rng(0).normal(0.4, 1, 30)
-    p = sign_flip_p(differences, "greater")
-    assert p == sign_flip_p(differences, "greater")
-    assert 0 < p < 0.05
+def test_signs_are_counted_exactly(successes, trials, p):
+    assert sign_p(successes, trials) == pytest.approx(p)
 
 
 @pytest.mark.parametrize(
     ("p", "corrected"),
     [
-        # In order 0.01 · 4, 0.02 · 3, 0.03 · 2, 0.04 · 1, none smaller than the one before.
-        ([0.04, 0.01, 0.03, 0.02], [0.06, 0.04, 0.06, 0.06]),
-        ([0.005, 0.5, 0.6], [0.015, 1, 1]),
-        ([0.03], [0.03]),
+        ([0.01], [0.01]),
+        ([0.01, 0.04], [0.02, 0.04]),
+        ([0.04, 0.01, 0.03], [0.06, 0.03, 0.06]),
+        ([0.5, 0.6], [1, 1]),
         ([], []),
     ],
 )
@@ -94,40 +90,45 @@ def test_holm_by_hand(p, corrected):
     assert holm(p) == pytest.approx(np.array(corrected))
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+@given(st.lists(st.floats(0, 1), max_size=20))
 def test_holm_keeps_the_order_and_makes_nothing_more_certain(p):
     corrected = holm(p)
-    assert (corrected >= p).all()
-    assert (corrected <= 1).all()
+    assert (corrected >= np.array(p)).all()
     assert (np.diff(corrected[np.argsort(p)]) >= 0).all()
 
 
-@pytest.mark.parametrize(
-    ("value", "values", "percent"),
-    [
-        (2, [1, 2, 3], 50),
-        (0, [1, 2], 0),
-        (9, [1, 2], 100),
-        (2, [2, 2], 50),
-        (3, [1, 2, 3, 4], 62.5),
-        (1.5, [1, NAN, 2], 50),
-        (1, [], NAN),
-        (1, [NAN], NAN),
-    ],
-)
-def test_percentile_counts_half_of_the_equal_ones(value, values, percent):
-    assert percentile(value, values) == pytest.approx(percent, nan_ok=True)
+def test_how_many_trials_a_share_needs():
+    # Where all succeed, as many as make 2 · 2⁻ⁿ small enough.
+    assert trials_needed(1.0, 0.05) == trials_needed(0.0, 0.05) == 6
+    assert trials_needed(1.0, 2 * 2**-12) == 12
+    # The textbook's normal approximation for a share of 0.7 gives 47 and 49 with its correction.
+    assert 44 <= trials_needed(0.7, 0.05) <= 52
+    assert trials_needed(0.7, 0.001) > trials_needed(0.7, 0.05)
+    assert trials_needed(0.5, 0.05) is None
+
+
+def test_the_fewest_trials_that_can_decide():
+    assert fewest_trials(1, 0.05) == 6
+    for tests in (1, 3, 98):
+        lowest = tests * sign_p(0, fewest_trials(tests, 0.05))
+        assert lowest <= 0.05 < 2 * lowest
 
 
 @pytest.mark.parametrize(
-    ("successes", "trials", "share", "low", "high"),
-    [
-        (0, 10, 0, 0, 0.27753),  # z² / (n + z²), z = 1.95996
-        (10, 10, 1, 0.72247, 1),
-        (5, 10, 0.5, 0.23659, 0.76341),
-        (0, 0, NAN, NAN, NAN),
-    ],
+    ("value", "values", "expected"),
+    [(2.5, [1, 2, 3, NAN], 200 / 3), (1, [1, 2], 25), (0, [1], 0), (9, [1], 100), (1, [], NAN), (1, [NAN], NAN)],
 )
-def test_a_share_has_its_wilson_interval(successes, trials, share, low, high):
+def test_percentiles(value, values, expected):
+    assert percentile(value, values) == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 10), (10, 10), (5, 10), (1, 1)])
+def test_a_share_lies_in_its_interval(successes, trials):
     interval = share_interval(successes, trials, 0.95)
-    assert (interval.mean, interval.low, interval.high) == pytest.approx((share, low, high), abs=1e-5, nan_ok=True)
+    assert 0 <= interval.low <= interval.estimate == successes / trials <= interval.high <= 1
+
+
+def test_a_share_of_all_by_hand():
+    # Ten of ten: the lowest share that gives that once in forty.
+    assert share_interval(10, 10, 0.95).low == pytest.approx(0.025 ** (1 / 10))
+    assert math.isnan(share_interval(0, 0, 0.95).estimate)

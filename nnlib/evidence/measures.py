@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,14 @@ from nnlib.model import sum_squared_weights
 SETS = ("train", "validation", "test", "official")
 
 
+@dataclass(frozen=True)
+class Early:
+    """How many steps, and how many epochs, are the first of a run; as many as the shortest of those compared has."""
+
+    steps: int
+    epochs: int
+
+
 # The columns of `replica_table`, and the differences of two runs' weights; {L} is the number of a layer.
 MEASURES = (
     *(f"{name}_accuracy" for name in SETS),
@@ -23,7 +32,8 @@ MEASURES = (
     "validation_cost",
     "sum_squared_weights",
     "mean_validation_cost",
-    "early_validation_cost",
+    "early_steps_validation_cost",
+    "early_epochs_validation_cost",
     "roughness",
     "log10_sum_squared_weights",
     "mean_W{L}",
@@ -41,7 +51,7 @@ def is_measure(name: str) -> bool:
 
 
 def replica_table(
-    run: Run, seeds: list[int], sets: dict[str, tuple[Tensor, Tensor]], use_batchnorm: bool, early_steps: int
+    run: Run, seeds: list[int], sets: dict[str, tuple[Tensor, Tensor]], use_batchnorm: bool, early: Early
 ) -> pd.DataFrame:
     """One row for each replica: accuracies (fractions), final costs, the curves' height, weights, and how it ended.
 
@@ -68,27 +78,29 @@ def replica_table(
         if name[0] == "W":
             columns[f"mean_{name}"] = W.double().mean((-2, -1))
             columns[f"std_{name}"] = W.double().std((-2, -1), correction=0)
-    columns |= history_measures(run, early_steps)
+    columns |= {name: values.where(alive, torch.nan) for name, values in history_measures(run, early).items()}
+    columns["log10_sum_squared_weights"] = columns["sum_squared_weights"].log10()
     columns |= {"steps": ended, "stopped_at": run.stopped_at, "diverged_at": run.diverged_at}
     return pd.DataFrame({name: values.numpy() for name, values in columns.items()})
 
 
-def history_measures(run: Run, early_steps: int) -> dict[str, Tensor]:
+def history_measures(run: Run, early: Early) -> dict[str, Tensor]:
     """What the cost curves say, one number for each replica.
 
     Returns
     -------
     mean_validation_cost : over the whole run, the height of the curve
-    early_validation_cost : over the first `early_steps` steps, how fast it falls
-    roughness : the mean change of the training cost from one look to the next, over the first `early_steps` steps
-    log10_sum_squared_weights : the decade of Σ W² at the end
+    early_steps_validation_cost : over the first steps, how fast it falls per step
+    early_epochs_validation_cost : over the first epochs, how fast it falls per epoch
+    roughness : the mean change of the training cost from one look to the next, over the first steps
     """
-    early = run.steps <= early_steps
+    first = run.steps <= early.steps
+    seen = run.steps * run.epoch <= early.epochs * run.step
     return {
         "mean_validation_cost": run.validation_cost.double().nanmean(0),
-        "early_validation_cost": run.validation_cost[early].double().nanmean(0),
-        "roughness": run.train_cost[early].double().diff(dim=0).abs().nanmean(0),
-        "log10_sum_squared_weights": sum_squared_weights(run.parameters).double().log10(),
+        "early_steps_validation_cost": run.validation_cost[first].double().nanmean(0),
+        "early_epochs_validation_cost": run.validation_cost[seen].double().nanmean(0),
+        "roughness": run.train_cost[first].double().diff(dim=0).abs().nanmean(0),
     }
 
 

@@ -1,7 +1,9 @@
-"""What many seeds say: intervals instead of points, pairs by replica, exact tests, correction for many looks.
+"""What many seeds say, by methods that assume nothing but that the seeds are independent of each other.
 
-After R. Agarwal et al., *Deep Reinforcement Learning at the Edge of the Statistical Precipice* (2021), and
-X. Bouthillier et al., *Accounting for Variance in Machine Learning Benchmarks* (2021). The methods are SciPy's.
+One idea carries all of it: of n seeds, how many fall on one side? If a value is as likely to lie on either side of a
+bound, that number is binomial with a share of one half, whatever the distribution: skewed, with outliers, of two humps,
+or infinite where a replica diverged. So the sign test is exact, and so is the interval that it gives for the median.
+J. Dixon and A. Mood, *The Statistical Sign Test* (1946); W. Conover, *Practical Nonparametric Statistics* (1999).
 """
 
 from __future__ import annotations
@@ -15,104 +17,53 @@ from scipy import stats
 
 Values = np.ndarray[Any, np.dtype[np.float64]]
 
+# How likely so many replicas must be to decide, to be called enough; and the most that are tried.
+POWER = 0.8
+MOST = 10_000
+
 
 @dataclass(frozen=True)
 class Interval:
     """An estimate with its confidence interval; NaN where there are too few values to say."""
 
-    mean: float
+    estimate: float
     low: float
     high: float
 
-    def record(self) -> dict[str, float | None]:
-        """The three as JSON has them: None for what is not there."""
-        return {name: None if np.isnan(value) else value for name, value in vars(self).items()}
+
+UNKNOWN = Interval(np.nan, np.nan, np.nan)
 
 
-def mean_interval(
-    values: Sequence[float] | Values, confidence: float = 0.95, resamples: int = 9999, seed: int = 0
-) -> Interval:
-    """The mean with its BCa bootstrap interval (B. Efron, 1987), seeded.
+def median_interval(values: Sequence[float] | Values, confidence: float) -> Interval:
+    """The median with its exact interval, from one of the sorted values to another.
 
-    NaNs, runs that diverged, are left out. One value alone, or none, has no interval. Where all values are the same,
-    so is the interval.
+    The true median lies below the j-th smallest of n values only if fewer than j of them fall below it, of which the
+    binomial distribution gives the probability. A value that is far off moves neither end by more than one place. NaN
+    is left out; infinities count. Fewer than six values have no 95 % interval.
     """
-    values = np.asarray(values, dtype=float)
-    values = values[~np.isnan(values)]
-    if len(values) < 2:
-        return Interval(float(values[0]) if len(values) else np.nan, np.nan, np.nan)
-    mean = float(values.mean())
-    if np.ptp(values) <= 1e-12 * np.abs(values).max():
-        return Interval(mean, mean, mean)
-    result = stats.bootstrap(
-        (values,),
-        np.mean,
-        confidence_level=confidence,
-        n_resamples=resamples,
-        method="BCa",
-        rng=np.random.default_rng(seed),
-    )
-    return Interval(mean, float(result.confidence_interval.low), float(result.confidence_interval.high))
+    ordered = np.sort(_known(values))
+    n = len(ordered)
+    if not n:
+        return UNKNOWN
+    # P(B < j) ≤ (1 − confidence) / 2; the small number is for confidences that are met exactly.
+    fewer = int(stats.binom.ppf((1 - confidence) / 2 + 1e-12, n, 0.5))
+    j = fewer if stats.binom.cdf(fewer, n, 0.5) > (1 - confidence) / 2 + 1e-12 else fewer + 1
+    middle = ordered[(n - 1) // 2], ordered[n // 2]
+    median = float(middle[0] if middle[0] == middle[1] else sum(middle) / 2)
+    return Interval(median, float(ordered[j - 1]), float(ordered[n - j])) if j else Interval(median, np.nan, np.nan)
 
 
 def share_interval(successes: int, trials: int, confidence: float) -> Interval:
-    """A share with its Wilson interval; for the probability of improvement and the rate of collapse."""
+    """A share with the exact interval of C. Clopper and E. Pearson (1934)."""
     if not trials:
-        return Interval(np.nan, np.nan, np.nan)
-    interval = stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
+        return UNKNOWN
+    interval = stats.binomtest(successes, trials).proportion_ci(confidence, method="exact")
     return Interval(successes / trials, float(interval.low), float(interval.high))
 
 
-def sign_flip_p(differences: Sequence[float] | Values, alternative: str) -> float:
-    """The p-value of paired differences by sign flips: how often chance signs give a mean as large ("greater") or as
-    small ("less").
-
-    Exact up to 13 pairs, so that with n pairs it cannot be below 2⁻ⁿ: two replicas never prove anything. Beyond, by
-    9,999 seeded flips.
-    """
-    values = np.asarray(differences, dtype=float)
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return 1.0
-    if len(values) == 1:
-        return 0.5 if (values[0] if alternative == "greater" else -values[0]) > 0 else 1.0
-    result = stats.permutation_test(
-        (values,),
-        lambda sample, axis: sample.mean(axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=9999,
-        alternative=alternative,
-        rng=np.random.default_rng(0),
-    )
-    return float(result.pvalue)
-
-
-def max_sign_flip_p(differences: Values) -> float:
-    """The p-value that at least one of several paired differences has a mean above 0, whatever their number.
-
-    Replicas' signs are flipped for all differences together, and the largest of their t statistics is compared:
-    P. Westfall and S. Young's maxT (1993), which needs no further correction and knows how the differences hang
-    together. Exact up to 13 replicas, else by 9,999 seeded flips.
-
-    Parameters
-    ----------
-    differences : (replicas, how many); NaN, a run that diverged, counts as no difference
-    """
-    values = np.nan_to_num(np.asarray(differences, dtype=float))
-    replicas = len(values)
-    if not replicas:
-        return 1.0
-    if replicas <= 13:
-        signs = 1 - 2 * ((np.arange(2**replicas)[:, None] >> np.arange(replicas)) & 1)
-    else:
-        random = np.random.default_rng(0)
-        signs = np.vstack([np.ones(replicas, dtype=int), random.choice([-1, 1], (9999, replicas))])
-    means = signs @ values / replicas
-    # Flipping signs leaves the mean square as it is: t rises with mean / root mean square.
-    scale = np.sqrt((values**2).mean(0))
-    largest = np.max(means / np.where(scale > 0, scale, 1), axis=1)
-    return float((largest >= largest[0] - 1e-12).mean())
+def sign_p(successes: int, trials: int) -> float:
+    """The exact p-value, for both sides, of so many successes if each is as likely as not; 1 without trials."""
+    return float(stats.binomtest(successes, trials).pvalue) if trials else 1.0
 
 
 def holm(p_values: Sequence[float]) -> Values:
@@ -125,8 +76,35 @@ def holm(p_values: Sequence[float]) -> Values:
     return corrected
 
 
+def trials_needed(share: float, level: float) -> int | None:
+    """How many trials a sign test at this level needs to find such a share, in `POWER` of all cases.
+
+    Drawing n of our replicas again, with replacement, the successes are binomial with our share: the resampling is
+    exact, without drawing. None where `MOST` do not suffice, as for a share of one half.
+    """
+    if share == 0.5:
+        return None
+    share = max(share, 1 - share)
+    for n in (np.arange(1, 500), np.arange(500, MOST + 1)):  # most need few
+        # The fewest successes that decide: P(B ≥ k) ≤ level / 2.
+        fewest = stats.binom.isf(level / 2, n, 0.5) + 1
+        enough = np.flatnonzero(stats.binom.sf(fewest - 1, n, share) >= POWER)
+        if len(enough):
+            return int(n[enough[0]])
+    return None
+
+
+def fewest_trials(tests: int, level: float) -> int:
+    """With how many trials, all of one kind, the first of so many tests decides: 2 · 2⁻ⁿ · tests ≤ level."""
+    return int(np.ceil(np.log2(2 * tests / level)))
+
+
 def percentile(value: float, values: Sequence[float] | Values) -> float:
     """Where a value falls among others: the percentage below it, half of those equal to it."""
+    known = _known(values)
+    return float(stats.percentileofscore(known, value, kind="mean")) if len(known) else np.nan
+
+
+def _known(values: Sequence[float] | Values) -> Values:
     values = np.asarray(values, dtype=float)
-    values = values[~np.isnan(values)]
-    return float(stats.percentileofscore(values, value, kind="mean")) if len(values) else np.nan
+    return values[~np.isnan(values)]

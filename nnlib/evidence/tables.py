@@ -8,74 +8,170 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
-from nnlib.evidence.claims import Measured, Verdict
-from nnlib.evidence.statistics import mean_interval, percentile, share_interval
+from nnlib.evidence.claims import Measured, Published, Verdict, one_run_share
+from nnlib.evidence.statistics import Interval, Values, median_interval, percentile, share_interval
 
 
-def verdict_table(verdicts: Sequence[Verdict], measured: Measured) -> pd.DataFrame:
-    """A row for each comparison of each claim.
+def claim_table(verdicts: Sequence[Verdict], measured: Measured, *, draws: int, seed: int) -> pd.DataFrame:
+    """A row for each claim.
 
-    Columns: the claim, its verdict and Holm-corrected p, what the study's own table says; then the comparison, its
-    region, its mean with interval, the share of replicas in which it held, the published value with its percentile,
-    and whether the verdict hangs on this comparison.
+    Columns: the claim, who asks, its verdict, how its parts came out, what the study's own table says; how often a
+    study of one run each would have come to it, of how many combinations or draws; the figure and the note.
     """
     rows = []
     for verdict in verdicts:
-        for effect in verdict.effects:
-            comparison = effect.comparison
-            values = comparison.values(measured)
-            rows.append(
-                {
-                    "claim": verdict.claim.id,
-                    "says": verdict.claim.says,
-                    "verdict": verdict.verdict,
-                    "p": verdict.p,
-                    "own_table": verdict.by_own_table,
-                    "comparison": str(comparison),
-                    "low_bound": comparison.low,
-                    "high_bound": comparison.high,
-                    "mean": effect.interval.mean,
-                    "low": effect.interval.low,
-                    "high": effect.interval.high,
-                    "held": effect.improved.mean,
-                    "held_low": effect.improved.low,
-                    "held_high": effect.improved.high,
-                    "published": effect.published,
-                    "percentile": np.nan if effect.published is None else percentile(effect.published, values),
-                    "decisive": effect is verdict.decisive,
-                    "figure": verdict.claim.figure,
-                    "note": verdict.claim.note,
-                }
-            )
+        claim = verdict.claim
+        share, count = one_run_share(claim, measured, draws=draws, seed=seed)
+        rows.append(
+            {
+                "claim": claim.id,
+                "says": claim.says,
+                "asked_by": claim.asked_by,
+                "verdict": verdict.verdict,
+                "parts": verdict.parts,
+                "own_table": verdict.own_table,
+                "one_run": share,
+                "one_run_of": count,
+                "figure": claim.figure,
+                "note": claim.note,
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def fidelity_table(
-    published: Mapping[str, Mapping[str, float]], measured: Measured, *, confidence: float, resamples: int, seed: int
-) -> pd.DataFrame:
-    """A row for each published number: our mean with interval, our range, and where the number falls in it."""
+def comparison_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """A row for each comparison of each claim.
+
+    Columns: the claim, the comparison, its region and margin; in how many of the replicas it held, the share with its
+    interval, how many lay within the margin; the median with its interval; p, corrected over all tests; the verdict,
+    how an undecided one leans, and how many replicas would decide it; the published number, its percentile among ours.
+    """
+    return pd.DataFrame(
+        {
+            "claim": verdict.claim.id,
+            "comparison": str(finding.comparison),
+            **{name: getattr(finding.comparison, name) for name in ("low", "high", "margin", "balanced")},
+            **{name: getattr(finding, name) for name in ("replicas", "held", "within")},
+            **_columns("share", finding.share),
+            **_columns("median", finding.size),
+            **{name: getattr(finding, name) for name in ("p", "corrected", "verdict", "leaning", "needed")},
+            **{name: getattr(finding, name) for name in ("published", "percentile")},
+        }
+        for verdict in verdicts
+        for finding in verdict.findings
+    )
+
+
+def fidelity_table(published: Published, measured: Measured, *, confidence: float) -> pd.DataFrame:
+    """A row for each published number: our median with interval, our range, and where the number falls in it."""
     rows = []
-    for run, measures in published.items():
-        if run not in measured:
-            continue
-        for measure, value in measures.items():
-            values = np.asarray(measured[run][measure], dtype=float)
-            values = values[~np.isnan(values)]
-            interval = mean_interval(values, confidence, resamples, seed)
-            lowest, highest = (values.min(), values.max()) if len(values) else (np.nan, np.nan)
-            rows.append(
-                {"run": run, "measure": measure, "published": value}
-                | vars(interval)
-                | {"lowest": lowest, "highest": highest, "percentile": percentile(value, values)}
-                | {"inside": bool(lowest <= value <= highest)}
-            )
+    for run, measure, value, values in _numbers(published, measured):
+        lowest, highest = (values.min(), values.max()) if len(values) else (np.nan, np.nan)
+        rows.append(
+            {"run": run, "measure": measure, "published": value}
+            | _columns("median", median_interval(values, confidence))
+            | {"lowest": lowest, "highest": highest, "percentile": percentile(value, values)}
+            | {"inside": bool(lowest <= value <= highest)}
+        )
     return pd.DataFrame(rows)
 
 
-def epoch_gains(
-    grid: pd.DataFrame, measured: Measured, *, confidence: float, resamples: int, seed: int
+def baseline_table(published: Published, measured: Measured) -> pd.DataFrame:
+    """How many of the published numbers lie in our range, beside how many of our own replicas' do.
+
+    A row for the study and one for each replica k of ours: of the numbers that the study publishes, how many of the
+    replica's lie in the range of the others. The study's are counted in the range of one replica less, too: the mean
+    over all that can be left out.
+    """
+    numbers = [values for *_, values in _numbers(published, measured)]
+    theirs = [value for *_, value, _ in _numbers(published, measured)]
+    replicas = max(map(len, numbers), default=0)
+    rows = []
+    for k in range(replicas):
+        left_out = [(values[k], np.delete(values, k)) for values in numbers if k < len(values) and len(values) > 1]
+        rows.append({"left_out": k, "inside": sum(map(_in_range, *zip(*left_out, strict=True))) if left_out else 0})
+    others = [
+        np.mean([_in_range(value, np.delete(values, k)) for k in range(len(values))])
+        for value, values in zip(theirs, numbers, strict=True)
+        if len(values) > 1
+    ]
+    table = pd.DataFrame([{"left_out": "the study", "inside": sum(others)}, *rows])
+    return table.assign(of=len(others))
+
+
+def explanation_table(
+    explanations: Sequence[Mapping[str, Any]], published: Published, measured: Measured
 ) -> pd.DataFrame:
+    """How well the study's numbers fit our runs as they are, and as an explanation of a misfit would have them.
+
+    Parameters
+    ----------
+    explanations : records with an `id`, what it `says`, and `instead`, which of our "run/measure" some published
+        "run/measure" is explained by
+
+    Returns
+    -------
+    A row for each explanation: over the numbers that it speaks of, the log likelihood by the protocol and by the
+    explanation, and their difference, above 0 where the explanation fits better. A number's likelihood is that of the
+    next value after our replicas' (Student's t, the predictive distribution of normal values of unknown mean and
+    variance).
+    """
+    rows = []
+    for explanation in explanations:
+        likelihoods = []
+        for theirs, ours in explanation["instead"].items():
+            run, _, measure = theirs.partition("/")
+            value = published[run][measure]
+            likelihoods.append([log_likelihood(value, _known(measured, name)) for name in (theirs, ours)])
+        protocol, instead = np.sum(likelihoods, axis=0)
+        rows.append(
+            {"explanation": explanation["id"], "says": explanation["says"], "numbers": len(likelihoods)}
+            | {"protocol": protocol, "instead": instead, "gain": instead - protocol}
+        )
+    return pd.DataFrame(rows, columns=["explanation", "says", "numbers", "protocol", "instead", "gain"])
+
+
+def log_likelihood(value: float, values: Values) -> float:
+    """The log density of a further value after these: t with n − 1 degrees of freedom, scale s √(1 + 1/n)."""
+    n = len(values)
+    if n < 2 or not np.ptp(values):
+        return np.nan
+    scale = values.std(ddof=1) * np.sqrt(1 + 1 / n)
+    return float(stats.t.logpdf(value, n - 1, values.mean(), scale))
+
+
+def low_table(runs: pd.DataFrame, measured: Measured, threshold: float) -> pd.DataFrame:
+    """Replicas below a test accuracy, those that need more epochs told from those that collapsed.
+
+    A replica of a run is undertrained if the run has a longer one of the same settings in which the same replica passes
+    the threshold; without such a one it has collapsed. `runs` has a row for each run, its name and its settings.
+
+    Returns
+    -------
+    A row for each run that has any: its name, replicas, undertrained, collapsed, diverged.
+    """
+    names = [name for name in runs.columns if name not in ("run", "stage", "epochs")]
+    rows = []
+    for _, alike in runs.groupby(names, dropna=False):
+        lifted: Any = False
+        for run in alike.sort_values("epochs", ascending=False)["run"]:
+            accuracy = np.asarray(measured[run]["test_accuracy"], dtype=float)
+            low = accuracy < threshold
+            undertrained = int((low & lifted).sum())
+            rows.append(
+                {"run": run, "replicas": len(low), "undertrained": undertrained}
+                | {"collapsed": int(low.sum()) - undertrained, "diverged": int(np.isnan(accuracy).sum())}
+            )
+            lifted = lifted | (accuracy >= threshold)
+    table = pd.DataFrame(rows, columns=["run", "replicas", "undertrained", "collapsed", "diverged"])
+    some = table[["undertrained", "collapsed", "diverged"]].any(axis=1)
+    order = {run: place for place, run in enumerate(runs["run"])}
+    return table[some].sort_values("run", key=lambda run: run.map(order), ignore_index=True)
+
+
+def epoch_gains(grid: pd.DataFrame, measured: Measured, *, confidence: float) -> pd.DataFrame:
     """What more epochs bring: for each batch size and L2 of the grid's runs, test accuracy at each number of epochs
     less that at the next smaller, replica by replica, with interval and the share of replicas that gained.
 
@@ -86,41 +182,54 @@ def epoch_gains(
         for shorter, longer in itertools.pairwise(cells.to_dict("records")):
             gain = measured[longer["run"]]["test_accuracy"] - np.asarray(measured[shorter["run"]]["test_accuracy"])
             known = gain[~np.isnan(gain)]
-            share = share_interval(int((known > 0).sum()), len(known), confidence)
             rows.append(
                 {"batch_size": batch_size, "l2": l2, "from_epochs": shorter["epochs"], "to_epochs": longer["epochs"]}
-                | vars(mean_interval(gain, confidence, resamples, seed))
-                | {"gained": share.mean, "gained_low": share.low, "gained_high": share.high}
+                | _columns("median", median_interval(gain, confidence))
+                | _columns("gained", share_interval(int((known > 0).sum()), len(known), confidence))
             )
-    columns = [
-        "batch_size",
-        "l2",
-        "from_epochs",
-        "to_epochs",
-        "mean",
-        "low",
-        "high",
-        "gained",
-        "gained_low",
-        "gained_high",
-    ]
-    return pd.DataFrame(rows, columns=columns)
+    settings = ["batch_size", "l2", "from_epochs", "to_epochs"]
+    columns = [name + end for name in ("median", "gained") for end in ("", "_low", "_high")]
+    return pd.DataFrame(rows, columns=settings + columns)
 
 
 def best_runs(keys: Sequence[str], measured: Measured) -> dict[str, dict[str, Any]]:
-    """The run with the best mean validation accuracy, which is how to choose, and the one that choosing on the test set
-    itself, as the study did, would give; each with both its accuracies."""
+    """The run with the best median validation accuracy, which is how to choose, and the one that choosing on the test
+    set itself, as the study did, would give; each with both its accuracies. A replica that diverged is below all."""
 
-    def mean(key: str, measure: str) -> float:
-        values = np.asarray(measured[key][measure], dtype=float)
-        return float(np.nanmean(values)) if np.isfinite(values).any() else -np.inf
+    def median(key: str, measure: str) -> float:
+        return float(np.median(np.nan_to_num(measured[key][measure], nan=-np.inf)))
 
-    choice = {name: max(keys, key=lambda key: mean(key, f"{name}_accuracy")) for name in ("validation", "test")}
+    choice = {name: max(keys, key=lambda key: median(key, f"{name}_accuracy")) for name in ("validation", "test")}
     return {
         name: {
             "run": key,
-            "validation_accuracy": mean(key, "validation_accuracy"),
-            "test_accuracy": mean(key, "test_accuracy"),
+            "validation_accuracy": median(key, "validation_accuracy"),
+            "test_accuracy": median(key, "test_accuracy"),
         }
         for name, key in choice.items()
     }
+
+
+def _columns(name: str, interval: Interval) -> dict[str, float]:
+    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def _numbers(published: Published, measured: Measured) -> list[tuple[str, str, float, Values]]:
+    """Every published number of a run that we have, with ours that did not diverge."""
+    return [
+        (run, measure, value, _known(measured, f"{run}/{measure}"))
+        for run, measures in published.items()
+        if run in measured
+        for measure, value in measures.items()
+        if measure in measured[run]
+    ]
+
+
+def _known(measured: Measured, name: str) -> Values:
+    run, _, measure = name.partition("/")
+    values = np.asarray(measured[run][measure], dtype=float) if measure in measured.get(run, {}) else np.empty(0)
+    return values[~np.isnan(values)]
+
+
+def _in_range(value: float, values: Values) -> bool:
+    return bool(len(values) and values.min() <= value <= values.max())

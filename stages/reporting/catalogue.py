@@ -24,10 +24,10 @@ class Item:
 
 CATALOGUE = {
     "verdicts": Item(
-        lambda r: figures.verdicts(r.verdicts),
+        lambda r: figures.verdicts(r.claims, r.comparisons),
         "The study's claims",
-        "For each claim, the share of replicas in which the comparison that decides it held, with its 95 % Wilson "
-        "interval. A share near 1 is no proof yet: the verdict also asks for the mean's interval and an exact test.",
+        "Each mark is a comparison: the share of seeds in which it held, with its exact interval, in the colour of its "
+        "own verdict. At one half, the dotted line, chance alone would do.",
         "verdicts",
         "evidence",
     ),
@@ -64,8 +64,8 @@ CATALOGUE = {
     "epochs": Item(
         lambda r: figures.epoch_gains(r.epochs),
         "What more epochs bring",
-        "Gain in test accuracy from the shorter to the longer cell of the same run, replica by replica: mean with 95 % "
-        "bootstrap interval.",
+        "Gain in test accuracy from the shorter to the longer cell of the same run, replica by replica: the median "
+        "with its exact interval.",
         "grid-train, verdicts",
         "grid, evidence",
     ),

@@ -25,9 +25,11 @@ from stages.reporting.labels import BLUE, DASHES, GREEN, GREY, LABELS, PINK, RED
 
 VERDICT_STYLE = {
     "supported": (GREEN, "o"),
+    "partly supported": (GREEN, "P"),
     "contradicted": (RED, "X"),
+    "equivalent": (BLUE, "D"),
     "undecided": (GREY, "s"),
-    "not tested": (GREY, "."),
+    "not tested": (GREY, "|"),
 }
 
 STYLE: Any = {
@@ -67,18 +69,24 @@ def save(figure: Figure, path: str | Path) -> None:
 
 
 @mpl.rc_context(STYLE)
-def verdicts(table: pd.DataFrame) -> Figure:
-    """For each claim, the share of replicas in which its decisive comparison held, coloured by the verdict."""
-    rows = table[table["decisive"]].to_dict("records")
-    figure, ax = _figure(7.6, 0.42 * len(rows) + 1.1)
+def verdicts(claims: pd.DataFrame, comparisons: pd.DataFrame) -> Figure:
+    """A row for each claim, in the order of the verdicts; in it each comparison at the share of replicas in which it
+    held, with its interval, marked by its own verdict."""
+    order = list(VERDICT_STYLE)
+    rows = sorted(claims.to_dict("records"), key=lambda row: order.index(row["verdict"]))
+    figure, ax = _figure(8.4, 0.5 * len(rows) + 1.1)
     for y, row in enumerate(rows):
-        colour, marker = VERDICT_STYLE[row["verdict"]]
-        ax.plot([row["held_low"], row["held_high"]], [y, y], color=colour, lw=3, alpha=0.35, solid_capstyle="round")
-        ax.plot(row["held"], y, marker, color=colour, ms=8, mec="white")
-        ax.text(1.04, y, row["verdict"], color=colour, va="center", weight="bold", fontsize=8.5)
-    _rows(ax, [fill(row["says"], 62) for row in rows], fontsize=8)
+        parts = comparisons[comparisons["claim"] == row["claim"]].to_dict("records")
+        places = y + np.linspace(-0.3, 0.3, len(parts)) if len(parts) > 1 else [y]
+        for place, part in zip(places, parts, strict=True):
+            colour, marker = VERDICT_STYLE[part["verdict"]]
+            ax.plot([part["share_low"], part["share_high"]], [place] * 2, color=colour, lw=1.2, alpha=0.45)
+            ax.plot(part["share"], place, marker, color=colour, ms=5, mec="white", mew=0.5)
+        ax.text(1.04, y, row["verdict"], color=VERDICT_STYLE[row["verdict"]][0], va="center", weight="bold", fontsize=8)
+    ax.axvline(0.5, color="#444444", lw=0.9, ls=":")
+    _rows(ax, [fill(row["says"], 62) for row in rows], fontsize=7.5)
     ax.set_xlim(-0.03, 1.03)
-    ax.set_xlabel("share of replicas in which the claim's decisive comparison held, with 95 % interval")
+    ax.set_xlabel("share of seeds in which a comparison of the claim held, with its interval")
     return figure
 
 
@@ -366,14 +374,14 @@ def epoch_gains(gains: pd.DataFrame) -> Figure:
     figure, ax = _figure(6.6, 0.36 * len(gains) + 1)
     rows: list[Any] = list(gains.itertuples())
     for y, row in enumerate(rows):
-        ax.plot([row.low * 100, row.high * 100], [y, y], color=BLUE, lw=3, alpha=0.4, solid_capstyle="round")
-        ax.plot(row.mean * 100, y, "o", color=BLUE, mec="white", ms=7)
+        ax.plot([row.median_low * 100, row.median_high * 100], [y, y], color=BLUE, lw=3, alpha=0.4)
+        ax.plot(row.median * 100, y, "o", color=BLUE, mec="white", ms=7)
     ax.axvline(0, color="#444444", lw=0.9)
     _rows(
         ax,
         [f"batch {r.batch_size}, λ {r.l2:g}: {r.from_epochs} → {r.to_epochs} epochs" for r in rows],
     )
-    ax.set_xlabel("gain in test accuracy (points), mean with 95 % interval")
+    ax.set_xlabel("gain in test accuracy (points), median with its interval")
     return figure
 
 

@@ -31,6 +31,9 @@ def environment() -> Environment:
         "interval": interval,
         "effect": effect,
         "published_effect": published_effect,
+        "region": region,
+        "p_value": p_value,
+        "outcome": outcome,
         "svg": inline_svg,
     }
     return made
@@ -41,14 +44,17 @@ def percent(value: Any, digits: int = 2) -> str:
     return NOT_THERE if _missing(value) else f"{100 * value:.{digits}f} %"
 
 
-def number(value: Any, digits: int = 4) -> str:
-    """Four decimals, or thousands with commas, or a power of ten where it is very large."""
+def number(value: Any, decimals: int = 4) -> str:
+    """So many decimals at most, and four significant digits; thousands with commas, a power of ten where very large."""
     if _missing(value):
         return NOT_THERE
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
     if abs(value) >= 1e7:
         return power(value)
-    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}f}"
-    return text.replace("-", "−")
+    rounded = round(float(f"{value:.4g}"), decimals) + 0.0  # −0 becomes 0
+    size = math.floor(math.log10(abs(rounded))) if rounded else 0
+    return f"{rounded:,.{min(decimals, max(0, 3 - size))}f}".replace("-", "−")
 
 
 def measure(value: Any, name: str) -> str:
@@ -57,28 +63,61 @@ def measure(value: Any, name: str) -> str:
 
 
 def interval(row: Any, name: str = "") -> str:
-    """mean [low, high] of a row or record."""
-    mean, low, high = (measure(row[key], name) for key in ("mean", "low", "high"))
-    return mean if low == NOT_THERE else f"{mean} [{low.removesuffix(' %')}, {high.removesuffix(' %')}]"
+    """median [low, high] of a record."""
+    median, low, high = (measure(row[key], name) for key in ("median", "median_low", "median_high"))
+    return median if low == NOT_THERE else f"{median} [{low.removesuffix(' %')}, {high.removesuffix(' %')}]"
 
 
-def effect(claim: Any) -> str:
-    """The mean of a claim's decisive comparison with its interval, in points where it is a difference of accuracies."""
-    scale, unit = _scale(claim)
-    mean, low, high = (number(claim[key] * scale, 2 + (scale == 1)) for key in ("mean", "low", "high"))
-    return f"{mean}{unit} [{low}, {high}]"
-
-
-def published_effect(claim: Any) -> str:
-    """The same from the study's own numbers, and where it falls among our replicas."""
-    if _missing(claim["published"]):
+def effect(row: Any) -> str:
+    """The median of a comparison with its interval, in points where it is a difference of accuracies."""
+    if _missing(row["median"]):
         return NOT_THERE
-    scale, unit = _scale(claim)
-    return f"{number(claim['published'] * scale, 2 + (scale == 1))}{unit} ({claim['percentile']:.0f})"
+    scale, unit = _scale(row)
+    median, low, high = (number(row[key] * scale, 2 if unit else 4) for key in ("median", "median_low", "median_high"))
+    return f"{median}{unit}" if low == NOT_THERE else f"{median} [{low}, {high}]{unit}"
 
 
-def _scale(claim: Any) -> tuple[int, str]:
-    return (100, " points") if "accuracy" in claim["comparison"] else (1, "")
+def published_effect(row: Any) -> str:
+    """The same from the study's own numbers, and where it falls among ours."""
+    if _missing(row["published"]):
+        return NOT_THERE
+    scale, unit = _scale(row)
+    place = "" if _missing(row["percentile"]) else f" ({row['percentile']:.0f})"
+    return f"{number(row['published'] * scale, 2 if unit else 4)}{unit}{place}"
+
+
+def region(row: Any) -> str:
+    """Where a claim places a comparison, and what counts as no difference."""
+    scale, unit = _scale(row)
+    low, high = row["low"] * scale, row["high"] * scale
+    if row["balanced"]:
+        return f"either side of {number(low)} alike"
+    if math.isinf(low):
+        text = f"below {number(high)}{unit}"
+    elif math.isinf(high):
+        text = f"above {number(low)}{unit}"
+    else:
+        text = f"{number(low)} to {number(high)}{unit}"
+    return text if _missing(row["margin"]) else f"{text}; within {number(row['margin'] * scale)}{unit} equal"
+
+
+def p_value(value: Any) -> str:
+    """Two significant digits, or that it is smaller than one in ten thousand."""
+    if _missing(value):
+        return NOT_THERE
+    return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
+
+
+def outcome(row: Any) -> str:
+    """The verdict on a comparison; of an undecided one how it leans, and how many replicas would decide it."""
+    if row["verdict"] != "undecided":
+        return str(row["verdict"])
+    needed = "no number of seeds up to 10,000" if _missing(row["needed"]) else f"{row['needed']:,.0f} seeds"
+    return f"undecided: {row['leaning']}; {needed} would decide"
+
+
+def _scale(row: Any) -> tuple[int, str]:
+    return (100, " points") if "accuracy" in row["comparison"] else (1, "")
 
 
 def inline_svg(text: str, prefix: str) -> Markup:
@@ -90,4 +129,4 @@ def inline_svg(text: str, prefix: str) -> Markup:
 
 
 def _missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,20 +16,24 @@ from nnlib import Run
 from nnlib.data.dataset import sets
 from nnlib.data.files import load_tensors
 from nnlib.evidence.anomaly import Implied, implied_weights
-from nnlib.evidence.claims import VERDICTS
+from nnlib.evidence.claims import CONTRADICTED, SUPPORTED, said
 from nnlib.evidence.inspection import confident_mistakes, confusion_matrix, readings
-from nnlib.evidence.statistics import mean_interval
+from nnlib.evidence.statistics import median_interval
 from nnlib.evidence.tables import best_runs
 from stages.common import (
+    BASELINE,
+    CLAIMS,
+    COMPARISONS,
     DATASET,
     EPOCHS,
+    EXPLANATIONS,
     FIDELITY,
     GRID,
+    LOW,
     MODELS,
     PUBLISHED,
     RUNS,
     TIMING,
-    VERDICTS_FILE,
     WEIGHT_DIFFERENCES,
     WEIGHT_TABLE,
 )
@@ -48,8 +53,12 @@ class Findings:
     study: dict[str, Any]
     runs: pd.DataFrame
     tables: dict[str, pd.DataFrame]
-    verdicts: pd.DataFrame
+    claims: pd.DataFrame
+    comparisons: pd.DataFrame
     fidelity: pd.DataFrame
+    baseline: pd.DataFrame
+    explanations: pd.DataFrame
+    low: pd.DataFrame
 
     @staticmethod
     def read(params: Parameters) -> dict[str, Any]:
@@ -59,8 +68,12 @@ class Findings:
             "study": read_yaml(PUBLISHED),
             "runs": pd.concat(runs),
             "tables": by_run("replicas"),
-            "verdicts": pd.read_csv(VERDICTS_FILE),
+            "claims": pd.read_csv(CLAIMS, keep_default_na=False, na_values={"one_run": [""]}),
+            "comparisons": pd.read_csv(COMPARISONS),
             "fidelity": pd.read_csv(FIDELITY),
+            "baseline": pd.read_csv(BASELINE),
+            "explanations": pd.read_csv(EXPLANATIONS),
+            "low": pd.read_csv(LOW),
         }
 
     @cached_property
@@ -96,9 +109,30 @@ class Findings:
         return implied_weights(costs["train_cost"], costs["validation_cost"], L2=0.01, m_train=32, m_validation=9600)
 
     @property
-    def claims(self) -> list[dict[str, Any]]:
-        """One record for each claim: its verdict, and the comparison that it hangs on."""
-        return [row for row in records(self.verdicts) if row["decisive"]]
+    def tests(self) -> int:
+        """How many tests were corrected together: one for each comparison that was tested, one for each margin."""
+        tested = self.comparisons[self.comparisons["replicas"] > 0]
+        return len(tested) + int(tested["margin"].notna().sum())
+
+    @staticmethod
+    def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+        return records(table)
+
+    def asked_by(self, who: str) -> list[dict[str, Any]]:
+        """The study's claims, or its readers', each a record with its comparisons."""
+        return [
+            claim | {"comparisons": records(self.comparisons[self.comparisons["claim"] == claim["claim"]])}
+            for claim in records(self.claims[self.claims["asked_by"] == who])
+        ]
+
+    def claim(self, key: str) -> dict[str, Any]:
+        """The record of one claim, empty if there is no such claim."""
+        return next(iter(records(self.claims[self.claims["claim"] == key])), {})
+
+    def comparison(self, text: str) -> dict[str, Any]:
+        """The record of the first comparison that reads so, empty if there is none that was tested."""
+        found = self.comparisons[(self.comparisons["comparison"] == text) & (self.comparisons["replicas"] > 0)]
+        return next(iter(records(found)), {})
 
     def numbers(self, runs: Iterable[str]) -> list[dict[str, Any]]:
         """The published numbers of some runs, each with ours: rows of the fidelity table."""
@@ -106,41 +140,81 @@ class Findings:
         return [row for row in records(self.fidelity) if row["run"] in wanted]
 
     @property
-    def collapsed(self) -> str:
-        """The runs in which replicas fell below the threshold, and how many did."""
-        limit = self.params.evidence.collapsed_below
-        counts = {key: int((table["test_accuracy"] < limit).sum()) for key, table in self.tables.items()}
-        said = [
-            f"{label} ({counts[key]} of {len(self.tables[key])})" for key, label in self.labels.items() if counts[key]
-        ]
-        return ", ".join(said) or "none"
+    def low_replicas(self) -> str:
+        """The runs in which replicas fell below the threshold or diverged, and how many did."""
+        return "; ".join(
+            f"{self.labels[row['run']]} ("
+            + ", ".join(f"{row[word]} {word}" for word in ("undertrained", "collapsed", "diverged") if row[word])
+            + f" of {row['replicas']})"
+            for row in records(self.low)
+        )
+
+    @property
+    def words(self) -> dict[str, int]:
+        """Verdict → on how many of the study's claims."""
+        return dict(Counter(claim["verdict"] for claim in self.asked_by("study")))
+
+    @property
+    def baseline_share(self) -> tuple[float, float, int]:
+        """Of the study's numbers, and on average of those of a replica of ours, how many lie in the range of the
+        others; and of how many."""
+        study, *ours = records(self.baseline)
+        return study["inside"], float(np.mean([row["inside"] for row in ours])), study["of"]
 
     @property
     def answer(self) -> list[str]:
-        """The report's five lines, every number from the results."""
+        """What was found, in sentences for someone who never saw the study, every number from the results."""
+        claims = self.asked_by("study")
         one = self.tables["experiment-1"]["test_accuracy"]
         published = [self.published[key]["test_accuracy"] for key in FOUR]
-        squares = {key: number(float(self.tables[key]["sum_squared_weights"].median()), 0) for key in self.experiments}
-        best = best_runs(list(self.grid["run"]), self.measured)["validation"]
-        named = {
-            verdict: [claim["claim"] for claim in self.claims if claim["verdict"] == verdict] for verdict in VERDICTS
-        }
-        return [
-            f"Of the study's {len(self.claims)} claims, {len(named['supported'])} are supported by "
-            f"{self.params.replicas} networks in every configuration, {len(named['contradicted'])} contradicted, "
-            f"{len(named['undecided'])} undecided.",
-            f"Supported: {', '.join(named['supported']) or 'none'}. "
-            f"Contradicted: {', '.join(named['contradicted']) or 'none'}.",
-            f"The seed alone moves experiment 1's test accuracy from {percent(one.min())} to {percent(one.max())}; "
-            f"the study's four experiments lie between {percent(min(published))} and {percent(max(published))}. "
-            f"{self.fidelity['inside'].sum()} of the study's {len(self.fidelity)} numbers fall within our range.",
-            f"The training cost of 263,576.84 implies Σ W² = {number(self.implied.sum_squared_weights)}. Ours reaches "
-            f"{squares['experiment-2']} in experiment 2 and {squares['experiment-4']} in experiment 4, which has no L2 "
-            f"to show it; with batch norm's true derivative it is {squares['experiment-2-exact']} and "
-            f"{squares['experiment-4-exact']} (medians).",
-            f"Chosen on validation accuracy, the best cell is {self.labels[best['run']]}; its test accuracy is "
-            f"{percent(best['test_accuracy'])}. The study chose on the test set.",
+        lines = [
+            f"The study drew {len(claims)} conclusions from one run each. Of {self.params.replicas} runs each, "
+            f"{said(Counter(self.words))}."
         ]
+        best = self.claim("batchnorm-l2-best")
+        if best and best["one_run_of"]:
+            lines.append(
+                "A single run fools you. "
+                + (
+                    f"The seed alone moves the test accuracy of experiment 1 from {percent(one.min())} to "
+                    f"{percent(one.max())}, as far as the study's four experiments lie apart "
+                    f"({percent(min(published))} to {percent(max(published))}). "
+                    if one.notna().any()
+                    else ""
+                )
+                + f"Its winner, batch norm with L2, wins in {percent(best['one_run'], 0)} of all such studies."
+            )
+        squares = {key: self.median(key, "sum_squared_weights") for key in self.experiments}
+        harm = self.comparison("experiment-2/test_accuracy − experiment-2-exact/test_accuracy")
+        if harm:
+            lines.append(
+                "Its batch norm has a bug: the backward pass leaves out the derivative. The squares of the weights "
+                f"then add up to {number(squares['experiment-2'])}, not {number(squares['experiment-2-exact'], 0)}, "
+                f"which is where its training cost of 263,576.84 comes from, and the test accuracy loses "
+                f"{number(-100 * harm['median'], 2)} points (median; "
+                f"a loss in {harm['replicas'] - harm['held']} of {harm['replicas']} seeds)."
+            )
+        for verdict, title in ((SUPPORTED, "What held"), (CONTRADICTED, "What did not")):
+            named = [claim["says"] for claim in claims if claim["verdict"] == verdict]
+            if named:
+                lines.append(f"{title}: {'; '.join(name[0].lower() + name[1:] for name in named)}.")
+        cells = best_runs(list(self.grid["run"]), self.measured)
+        if len(self.grid) and cells["validation"]["test_accuracy"] > 0:
+            lines.append(
+                f"Chosen on validation, the best cell of the grid is {self.labels[cells['validation']['run']]}; its "
+                f"test accuracy is {percent(cells['validation']['test_accuracy'])}. The study chose on the test set."
+            )
+        study, ours, of = self.baseline_share
+        if of:
+            lines.append(
+                f"The protocol was recovered from the study's numbers: {number(study, 1)} of {of} lie within the range "
+                f"of our replicas, where of a replica of ours {number(ours, 1)} do."
+            )
+        return lines
+
+    def median(self, run: str, measure: str) -> float:
+        """Over the replicas that did not diverge; NaN if all did."""
+        return float(self.tables[run][measure].replace([np.inf, -np.inf], np.nan).median())
 
 
 @dataclass(frozen=True)
@@ -218,11 +292,10 @@ class Results(Findings):
         return [(title, [cell(key) for key in ours]) for title, cell in rows.items()]
 
     def _pair(self, key: str, name: str) -> tuple[str, str]:
-        """A published number and the mean of ours with its interval."""
-        evidence = self.params.evidence
-        values = self.tables[key][name].to_numpy()
-        ours = mean_interval(values, evidence.confidence, evidence.resamples, evidence.seed)
-        return measure(self.published.get(key, {}).get(name), name), interval(vars(ours), name)
+        """A published number and the median of ours with its interval."""
+        ours = median_interval(self.tables[key][name].to_numpy(), self.params.evidence.confidence)
+        row = {"median": ours.estimate, "median_low": ours.low, "median_high": ours.high}
+        return measure(self.published.get(key, {}).get(name), name), interval(row, name)
 
     def _steps(self, key: str) -> str:
         """How many steps the replicas made: one number, or from the fewest to the most."""
