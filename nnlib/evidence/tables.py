@@ -60,6 +60,8 @@ def fidelity_table(
         if run not in measured:
             continue
         for measure, value in measures.items():
+            if measure not in measured[run]:  # of a layer that our network does not have
+                continue
             values = np.asarray(measured[run][measure], dtype=float)
             values = values[~np.isnan(values)]
             interval = mean_interval(values, confidence, resamples, seed)

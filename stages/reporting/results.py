@@ -130,13 +130,14 @@ class Findings:
     def failures(self) -> pd.DataFrame:
         """What became of each replica of `by_seed`: diverged; collapsed, if its test accuracy is below the threshold;
         undertrained, if a longer run of the same network is above it; else nothing."""
-        limit = self.params.evidence.collapsed_below
-        marks = self.by_seed.map(lambda value: "diverged" if np.isnan(value) else "collapsed" if value < limit else "")
+        limit, values = self.params.evidence.collapsed_below, self.by_seed
+        marks = pd.DataFrame("", index=values.index, columns=values.columns, dtype=object)
+        marks[values.isna()] = "diverged"
+        marks[values < limit] = "collapsed"
         for _, cells in self.grid.sort_values("epochs").groupby(["batch_size", "L2"]):
             for shorter, longer in itertools.combinations(cells["run"], 2):
-                marks.loc[shorter] = marks.loc[shorter].where(
-                    (marks.loc[shorter] != "collapsed") | ~(self.by_seed.loc[longer] >= limit), "undertrained"
-                )
+                rises = (values.loc[shorter] < limit) & (values.loc[longer] >= limit)
+                marks.loc[shorter, rises] = "undertrained"
         return marks
 
     @property

@@ -75,7 +75,7 @@ def seeds(r: Results) -> Words:
     counts = {kind: int((failed.to_numpy() == kind).sum()) for kind in ("undertrained", "collapsed", "diverged")}
     return Words(
         title,
-        "A row for each configuration, a column for each seed; the darker, the lower the test accuracy (in percent). "
+        "A row for each configuration, a column for each seed; the stronger its blue, the lower the test accuracy (%). "
         f"↑: below {limit}, but above it in a longer run of the same network, so undertrained "
         f"({_count(counts['undertrained'], 'run')}); ×: below {limit}, and in no longer run above it "
         f"({counts['collapsed']}); –: diverged ({counts['diverged']}).",
@@ -208,9 +208,9 @@ def time(r: Results) -> Words:
     title = f"Batch norm changes the time of a step by {said}, medians; the study's by {_signed_percent(study)}"
     return Words(
         title if added else "What batch norm costs in time",
-        f"Experiment 4 against experiment 1, timed in turn; a dot is one of {max(map(len, r.slower.values()))} rounds, the bar "
-        "across their median, the band their middle half, the diamond the study's. It depends on the machine, so no "
-        "claim is judged by it.",
+        "Experiment 4 against experiment 1, timed in turn; a dot is one of "
+        f"{_count(max(map(len, r.slower.values())), 'round')}, the bar across their median, the band their "
+        "middle half, the diamond the study's. It depends on the machine, so no claim is judged by it.",
         "; ".join(
             f"{names[code]}: {_signed_percent(rounds.min())} to {_signed_percent(rounds.max())}"
             for code, rounds in r.slower.items()
@@ -304,7 +304,7 @@ def confusion(r: Results) -> Words:
 def mistakes(r: Results) -> Words:
     shown = r.mistakes
     rows = list(zip(shown["labels"], shown["guesses"], shown["confidences"], strict=True))
-    title = "The most confident mistakes: none"
+    title = "The most confident mistakes of experiment 3"
     if rows:
         label, guess, confidence = rows[0]
         title = f"The most confident mistake: a {label} read as {guess} with probability {percent(confidence, 1)}"

@@ -81,7 +81,6 @@ def _share_scale(axes: Sequence[Axes]) -> None:
     """One vertical scale for these panels, from the lowest to the highest of what they show."""
     for ax in axes:
         ax.set_yscale("log")
-    if axes:
-        low, high = zip(*(ax.get_ylim() for ax in axes), strict=True)
-        for ax in axes:
-            ax.set_ylim(min(low), max(high))
+    ends = [ax.get_ylim() for ax in axes if ax.get_ylim()[0] > 0]  # where all diverged, nothing is drawn
+    for ax in axes if ends else []:
+        ax.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))

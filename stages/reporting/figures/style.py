@@ -226,6 +226,8 @@ def log_axis(ax: Axes) -> None:
     """A logarithmic vertical axis whose ticks are plain numbers, powers of ten from a hundred thousand."""
     ax.set_yscale("log")
     low, high = ax.get_ylim()
+    if low <= 0:  # nothing is drawn
+        ax.set_ylim(low := 0.1, high := 1.0)
     decades = np.log10(high / low)
     steps = (1, 2, 5) if decades < 2.5 else (1,)
     ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=steps, numticks=12))

@@ -23,6 +23,7 @@ from stages.reporting.figures.style import (
     tile_labels,
     tiles,
 )
+from stages.reporting.formats import number
 from stages.reporting.results import Results
 
 
@@ -38,7 +39,7 @@ def weight_distributions(r: Results, layout: Layout) -> Figure:
             density = np.histogram(values, bins=bins, density=True)[0] if len(values) else np.zeros(len(bins) - 1)
             ax.stairs(density, bins, color=colour, alpha=0.12, fill=True)
             ax.stairs(density, bins, color=colour, ls=ls, lw=1.4, fill=False)
-            ax.plot([], [], color=colour, ls=ls, label=f"{label} L2, std {r.spread(name, label):.3f}")
+            ax.plot([], [], color=colour, ls=ls, label=f"{label} L2, std {number(r.spread(name, label), 3)}")
         ax.set_title(f"{name} ({' × '.join(map(str, r.without_l2[name].shape[-2:]))})")
         ax.set_yticks([])
         ax.spines["left"].set_visible(False)
@@ -55,7 +56,7 @@ def weight_differences(r: Results, layout: Layout) -> Figure:
         for name in r.layers
     ]
     small = r.layers[1:] if r.replica is not None else []
-    columns = max(1, len(small)) if not layout.narrow else 1
+    columns = 1 if layout.narrow else min(3, max(1, len(small)))
     heights = [strip_height(layout, len(rows)), *[2.3] * -(-len(small) // columns)]
     figure = Figure(figsize=(layout.width, sum(heights)), layout="constrained")
     grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
