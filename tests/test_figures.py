@@ -1,11 +1,13 @@
 """The report's figures: what they say of results that differ from the study's, their colours, their bytes."""
 
 import itertools
+import json
 import re
 from dataclasses import replace
 
 import pytest
 from made_up import BATCHNORM, made_up
+from pipeline import REPOSITORY
 
 from stages.reporting import colours, words
 from stages.reporting.catalogue import CATALOGUE
@@ -113,6 +115,13 @@ def test_inside_the_page_every_colour_is_a_variable_that_the_page_has():
         assert set(re.findall(r"var\(--(\w+)", page)) <= declared
     assert 'aria-describedby="one-numbers"' in page
     assert 'id="one-numbers"' in page
+
+
+@pytest.mark.parametrize("template", ["runs", "replicas"])
+def test_what_dvc_plots_has_the_colours_of_the_figures(template):
+    encoding = json.loads((REPOSITORY / f".dvc/plots/{template}.json").read_text())["encoding"]
+    assert encoding["color"]["field"] == "run"
+    assert encoding["color"]["scale"]["range"] == list(colours.SERIES)
 
 
 @pytest.mark.parametrize(
