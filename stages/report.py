@@ -5,8 +5,8 @@ import pandas as pd
 from nnlib.data.files import write_csv, write_text
 from stages.common import FIGURES, PLOTS, REPORTS, run
 from stages.parameters import Parameters
-from stages.reporting import figures
 from stages.reporting.catalogue import CATALOGUE
+from stages.reporting.colours import variables
 from stages.reporting.formats import environment
 from stages.reporting.playground import playground_data
 from stages.reporting.results import Results
@@ -14,18 +14,19 @@ from stages.reporting.results import Results
 
 def main(params: Parameters) -> None:
     results = Results.load(params)
-    for name, item in CATALOGUE.items():
-        figures.save(item.draw(results), FIGURES / f"{name}.svg")
-    svgs = {name: (FIGURES / f"{name}.svg").read_text(encoding="utf-8") for name in CATALOGUE}
+    catalogue = {name: item.show(results) for name, item in CATALOGUE.items()}
+    for name, figure in catalogue.items():
+        write_text(FIGURES / f"{name}.svg", figure.wide)
     context = {
         "results": results,
-        "catalogue": CATALOGUE,
+        "catalogue": catalogue,
         "params": params,
+        "variables": variables,
         "playground": playground_data(results.networks, *results.test),
     }
     templates = environment()
     write_text(REPORTS / "report.md", templates.get_template("report.md.j2").render(context))
-    write_text(REPORTS / "report.html", templates.get_template("report.html.j2").render(context, svgs=svgs))
+    write_text(REPORTS / "report.html", templates.get_template("report.html.j2").render(context))
     plots = {
         "costs": experiments_of(results.curves, results)[["run", "step", "train_cost", "validation_cost"]],
         "accuracies": experiments_of(results.tables, results)[["run", "replica", "test_accuracy"]],
@@ -33,7 +34,7 @@ def main(params: Parameters) -> None:
     }
     for name, table in plots.items():
         write_csv(PLOTS / f"{name}.csv", table)
-    print(f"{len(CATALOGUE)} figures, reports/report.html and reports/report.md")
+    print(f"{len(catalogue)} figures, reports/report.html and reports/report.md")
 
 
 def experiments_of(tables: dict[str, pd.DataFrame], results: Results) -> pd.DataFrame:

@@ -46,8 +46,10 @@ APART = {
     *(f"nnlib/evidence/{name}.py" for name in ("statistics", "tables")),
     *(f"stages/{name}.py" for name in ("check", "download", "evaluate", "preprocess", "report", "store", "timing")),
     *(f"stages/{name}.py" for name in ("verdicts", "weight_diff")),
-    *(f"stages/reporting/{name}.py" for name in ("__init__", "catalogue", "figures", "formats", "labels")),
-    *(f"stages/reporting/{name}.py" for name in ("playground", "readme", "results")),
+    *(f"stages/reporting/{name}.py" for name in ("__init__", "catalogue", "colours", "formats", "labels")),
+    *(f"stages/reporting/{name}.py" for name in ("playground", "readme", "results", "words")),
+    *(f"stages/reporting/figures/{name}.py" for name in ("__init__", "accuracies", "costs", "images", "style")),
+    *(f"stages/reporting/figures/{name}.py" for name in ("verdicts", "weights")),
 }
 
 LABEL = Definition("stages/reporting/labels.py", "check_label")

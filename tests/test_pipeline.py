@@ -130,7 +130,9 @@ def test_an_experiment_is_an_entry_and_a_label(finished: Project, tmp_path: Path
     assert "experiment-3-strong: expected a label of its own" in result.stderr
     labels = project.folder / "stages/reporting/labels.py"
     labels.write_text(
-        labels.read_text().replace("LABELS = {", 'LABELS = {\n    "experiment-3-strong": Label("3 strong", GREY),')
+        labels.read_text().replace(
+            "LABELS = {", 'LABELS = {\n    "experiment-3-strong": Label("3 strong", colours.GREY),'
+        )
     )
     out = project.dvc("repro").stdout
     assert [name for name in stages_that_ran(out) if "train" in name or "experiment@" in name] == [

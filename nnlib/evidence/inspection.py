@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nnlib.engine.run import Run
-from nnlib.model import Parameters, l_model_forward
+from nnlib.model import Parameters, initialize_parameters, l_model_forward
 
 
 def weight_table(without: Run, with_l2: Run) -> pd.DataFrame:
@@ -33,6 +33,14 @@ def weight_table(without: Run, with_l2: Run) -> pd.DataFrame:
             )
         )
     return pd.concat(rows, ignore_index=True)
+
+
+def weight_changes(parameters: Parameters, *, rule: str, seed: int) -> Parameters:
+    """What training changed in the weights of one network: each W less the first one, made anew by rule and seed."""
+    weights = {name: W for name, W in parameters.items() if name[0] == "W"}
+    layers_dims = [parameters["W1"].shape[-1], *(W.shape[-2] for W in weights.values())]
+    first = initialize_parameters(layers_dims, rule=rule, seed=seed, dtype=parameters["W1"].dtype)
+    return {name: W - first[name] for name, W in weights.items()}
 
 
 def confusion_matrix(X: Tensor, Y: Tensor, parameters: Parameters, *, use_batchnorm: bool) -> np.ndarray:

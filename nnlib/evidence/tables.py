@@ -142,33 +142,37 @@ def log_likelihood(value: float, values: Values) -> float:
     return float(stats.t.logpdf(value, n - 1, values.mean(), scale))
 
 
-def low_table(runs: pd.DataFrame, measured: Measured, threshold: float) -> pd.DataFrame:
-    """Replicas below a test accuracy, those that need more epochs told from those that collapsed.
+FATES = UNDERTRAINED, COLLAPSED, GONE = "undertrained", "collapsed", "diverged"
 
-    A replica of a run is undertrained if the run has a longer one of the same settings in which the same replica passes
-    the threshold; without such a one it has collapsed. `runs` has a row for each run, its name and its settings.
+
+def fates(runs: pd.DataFrame, measured: Measured, threshold: float) -> pd.DataFrame:
+    """What became of each replica whose test accuracy is below a threshold.
+
+    It is undertrained if the run has a longer one of the same settings in which the same replica passes the threshold,
+    collapsed if not, diverged if it has no accuracy. `runs` has a row for each run, its name and its settings.
 
     Returns
     -------
-    A row for each run that has any: its name, replicas, undertrained, collapsed, diverged.
+    A row for each run, a column for each replica; empty for one that passes.
     """
-    names = [name for name in runs.columns if name not in ("run", "stage", "epochs")]
-    rows = []
-    for _, alike in runs.groupby(names, dropna=False):
+    settings = [name for name in runs.columns if name not in ("run", "stage", "epochs")]
+    rows = {}
+    for _, alike in runs.groupby(settings, dropna=False):
         lifted: Any = False
         for run in alike.sort_values("epochs", ascending=False)["run"]:
             accuracy = np.asarray(measured[run]["test_accuracy"], dtype=float)
-            low = accuracy < threshold
-            undertrained = int((low & lifted).sum())
-            rows.append(
-                {"run": run, "replicas": len(low), "undertrained": undertrained}
-                | {"collapsed": int(low.sum()) - undertrained, "diverged": int(np.isnan(accuracy).sum())}
-            )
+            low = np.where(lifted, UNDERTRAINED, COLLAPSED)
+            rows[run] = np.select([np.isnan(accuracy), accuracy < threshold], [GONE, low], "")
             lifted = lifted | (accuracy >= threshold)
-    table = pd.DataFrame(rows, columns=["run", "replicas", "undertrained", "collapsed", "diverged"])
-    some = table[["undertrained", "collapsed", "diverged"]].any(axis=1)
-    order = {run: place for place, run in enumerate(runs["run"])}
-    return table[some].sort_values("run", key=lambda run: run.map(order), ignore_index=True)
+    return pd.DataFrame.from_dict({run: rows[run] for run in runs["run"]}, orient="index")
+
+
+def low_table(runs: pd.DataFrame, measured: Measured, threshold: float) -> pd.DataFrame:
+    """The `fates` counted: a row for each run that has any, with its name, replicas, and how many met each."""
+    table = fates(runs, measured, threshold)
+    counts = pd.DataFrame({fate: (table == fate).sum(axis=1) for fate in FATES})
+    counts.insert(0, "replicas", len(table.columns))
+    return counts[counts[list(FATES)].any(axis=1)].rename_axis("run").reset_index()
 
 
 def epoch_gains(grid: pd.DataFrame, measured: Measured, *, confidence: float) -> pd.DataFrame:

@@ -4,137 +4,68 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from matplotlib.figure import Figure
 
-from stages.reporting import figures
+from stages.reporting import words
+from stages.reporting.figures import accuracies, costs, images, verdicts, weights
+from stages.reporting.figures.style import NARROW, WIDE, Layout, svg
 from stages.reporting.results import Results
+from stages.reporting.words import Words
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure of these results: its finding, its caption, its numbers in words, and itself for a wide page and,
+    if it has such a layout, for a narrow one."""
+
+    title: str
+    caption: str
+    numbers: str
+    stages: str
+    parameters: str
+    wide: str
+    narrow: str | None
 
 
 @dataclass(frozen=True)
 class Item:
-    """A figure: how it is drawn, what it shows, the stages and parameters that its numbers come from."""
+    """A figure: how it is drawn, what it says, the stages and parameters that its numbers come from."""
 
-    draw: Callable[[Results], Figure]
-    title: str
-    caption: str
+    draw: Callable[[Results, Layout], Figure]
+    says: Callable[[Results], Words]
     stages: str
     parameters: str = "replicas, seed"
+    layouts: tuple[Layout, ...] = (WIDE, NARROW)
+
+    def show(self, results: Results) -> Shown:
+        said = self.says(results)
+        drawn = {layout: svg(partial(self.draw, results, layout), said.title, said.numbers) for layout in self.layouts}
+        return Shown(*said, self.stages, self.parameters, drawn[WIDE], drawn.get(NARROW))
 
 
 CATALOGUE = {
-    "verdicts": Item(
-        lambda r: figures.verdicts(r.claims, r.comparisons),
-        "The study's claims",
-        "Each mark is a comparison: the share of seeds in which it held, with its exact interval, in the colour of its "
-        "own verdict. At one half, the dotted line, chance alone would do.",
-        "verdicts",
-        "evidence",
-    ),
+    "verdicts": Item(verdicts.verdicts, words.verdicts, "verdicts", "evidence"),
+    "seeds": Item(accuracies.seeds, words.seeds, "grid-train, experiment", "replicas, seed, grid"),
     "experiments": Item(
-        lambda r: figures.accuracies(r.tables, r.published),
-        "Test accuracy of the experiments",
-        "Every replica (dot), the mean (bar across), the middle half (band) and the study's single run (diamond); "
-        "right, the same as cumulative distributions. “-exact” is batch norm with its true derivative.",
-        "experiment",
-        "epochs, batch_size, learning_rate, l2",
+        accuracies.experiments, words.experiments, "experiment", "epochs, batch_size, learning_rate, l2"
     ),
-    "grid": Item(
-        lambda r: figures.grid(r.tables, r.grid, r.published),
-        "Test accuracy over the grid",
-        "Every replica (dot), the mean (bar across), the middle half (band) and the study's single run (diamond).",
-        "grid-train",
-        "grid",
-    ),
+    "grid": Item(accuracies.grid, words.grid, "grid-train", "grid"),
     "train-validation": Item(
-        lambda r: figures.train_validation(r.tables, r.labels, r.published),
-        "Training against validation accuracy",
-        "Mean (large) and every replica (small) of each configuration; diamonds are the study's.",
-        "grid-train, experiment",
-        "grid, epochs, l2",
+        accuracies.train_validation, words.train_validation, "grid-train, experiment", "grid, epochs, l2"
     ),
-    "grid-costs": Item(
-        lambda r: figures.grid_costs(r.curves, r.grid),
-        "Validation cost against steps",
-        "Median over the replicas (line) and from the lowest to the highest (band). Smaller batches make more steps in "
-        "as many epochs.",
-        "grid-train",
-        "grid",
-    ),
-    "epochs": Item(
-        lambda r: figures.epoch_gains(r.epochs),
-        "What more epochs bring",
-        "Gain in test accuracy from the shorter to the longer cell of the same run, replica by replica: the median "
-        "with its exact interval.",
-        "grid-train, verdicts",
-        "grid, evidence",
-    ),
-    "experiment-costs": Item(
-        lambda r: figures.experiment_costs(r.curves, r.published),
-        "Cost against steps",
-        "Median over the replicas (line), lowest to highest (band), and the study's final costs (diamonds). The "
-        "training cost is that of the step's mini-batch, its L2 term divided by the batch size; in experiment 2 that "
-        "term is all one sees.",
-        "experiment",
-        "epochs, l2",
-    ),
-    "weights-squared": Item(
-        lambda r: figures.weights_squared(r.curves, r.implied.sum_squared_weights),
-        "The sum of squared weights",
-        "Median over the replicas (line), lowest to highest (band). Dotted: what the study's two costs imply.",
-        "experiment",
-        "epochs, l2",
-    ),
-    "batchnorm": Item(
-        lambda r: figures.batchnorm(r.tables, r.curves, r.published),
-        "Batch norm alone: experiment 4 against experiment 1",
-        "Left, the difference in accuracy replica by replica; right, validation cost, median and range. Diamonds are "
-        "the study's.",
-        "experiment",
-        "epochs, batch_size",
-    ),
-    "time": Item(
-        lambda r: figures.time(r.timing, r.study["seconds"]),
-        "What batch norm costs in time",
-        "Experiment 4 against experiment 1, timed in turn, round by round; the diamond is the study's. It depends "
-        "on the machine, so no claim is judged by it.",
-        "timing",
-        "timing",
-    ),
+    "grid-costs": Item(costs.grid_costs, words.grid_costs, "grid-train", "grid"),
+    "epochs": Item(accuracies.epochs, words.epochs, "grid-train, verdicts", "grid, evidence"),
+    "experiment-costs": Item(costs.experiment_costs, words.experiment_costs, "experiment", "epochs, l2"),
+    "weights-squared": Item(costs.weights_squared, words.weights_squared, "experiment", "epochs, l2"),
+    "batchnorm": Item(accuracies.batchnorm, words.batchnorm, "experiment", "epochs, batch_size"),
+    "time": Item(accuracies.time, words.time, "timing", "timing"),
     "weight-distributions": Item(
-        lambda r: figures.weight_distributions(r.without_l2, r.with_l2, r.weights),
-        "Weights without and with L2",
-        "All replicas together, experiment 1 (without) and 3 (with). The legend has the mean standard deviation.",
-        "experiment, weight-diff",
-        "l2",
+        weights.weight_distributions, words.weight_distributions, "experiment, weight-diff", "l2"
     ),
-    "weight-differences": Item(
-        lambda r: figures.weight_differences(r.weight_differences),
-        "The difference matrices, W − W with L2",
-        "Replica 0, one symmetric scale. Both networks start from the same weights and see the same order of examples.",
-        "weight-diff",
-        "l2",
-    ),
-    "first-layer": Item(
-        lambda r: figures.first_layer(r.without_l2["W1"][0], r.with_l2["W1"][0]),
-        "What the first layer looks for",
-        "The weights of each unit of replica 0 as a picture. Where no pixel is ever inked, training "
-        "leaves the random first weights alone; L2 fades them.",
-        "experiment",
-        "l2",
-    ),
-    "confusion": Item(
-        lambda r: figures.confusion(r.confusion),
-        "Which digit is read as which",
-        "Percent of each digit's test images, mean over the replicas; shares under 0.5 % are left blank.",
-        "experiment",
-        "epochs, l2",
-    ),
-    "mistakes": Item(
-        lambda r: figures.mistakes(**r.mistakes),
-        "The most confident mistakes",
-        "Test images that experiment 3, replica 0, gets wrong, the most confident first.",
-        "experiment",
-        "l2",
-    ),
+    "weight-differences": Item(weights.weight_differences, words.weight_differences, "weight-diff", "l2"),
+    "first-layer": Item(weights.first_layer, words.first_layer, "experiment", "l2"),
+    "confusion": Item(images.confusion, words.confusion, "experiment", "epochs, l2"),
+    "mistakes": Item(images.mistakes, words.mistakes, "experiment", "l2"),
 }

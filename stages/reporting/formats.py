@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from stages.reporting.figures import power
+from stages.reporting.colours import themed
 
 NOT_THERE = "–"
 
@@ -55,6 +55,29 @@ def number(value: Any, decimals: int = 4) -> str:
     rounded = round(float(f"{value:.4g}"), decimals) + 0.0  # −0 becomes 0
     size = math.floor(math.log10(abs(rounded))) if rounded else 0
     return f"{rounded:,.{min(decimals, max(0, 3 - size))}f}".replace("-", "−")
+
+
+def decimal(value: float) -> str:
+    """A number as the tick of an axis: plain, 0.2 or 1,000; very large or very small, with a power of ten."""
+    if value == 0 or 1e-4 <= abs(value) < 1e5:
+        return f"{value:,g}".replace("-", "−")
+    mantissa, exponent = f"{value:.0e}".split("e")
+    return ("" if mantissa == "1" else f"{mantissa} × ") + f"10{_raised(exponent)}"
+
+
+def power(value: float) -> str:
+    """A large number as a power of ten, 1.687 × 10⁹."""
+    mantissa, exponent = f"{value:.3e}".split("e")
+    return f"{mantissa} × 10{_raised(exponent)}"
+
+
+def _raised(exponent: str) -> str:
+    return str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def points(value: Any) -> str:
+    """A difference of accuracies, 0.0215 → +2.15."""
+    return NOT_THERE if _missing(value) else f"{100 * value:+.2f}".replace("-", "−")
 
 
 def measure(value: Any, name: str) -> str:
@@ -121,10 +144,11 @@ def _scale(row: Any) -> tuple[int, str]:
 
 
 def inline_svg(text: str, prefix: str) -> Markup:
-    """An SVG of ours inside a page: without prolog, scaled by the page, its ids told apart from other figures'."""
-    body = text[text.index("<svg") :]
-    body = re.sub(r'(<svg[^>]*?) width="[^"]+" height="[^"]+"|(<svg[^>]*?) height="[^"]+"', r"\1\2", body, count=1)
-    body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", body)
+    """An SVG of ours inside a page: without prolog, in the page's size and colours, its ids told apart from others'."""
+    body = themed(text[text.index("<svg") :])
+    body = re.sub(r'(<svg[^>]*?) width="[^"]+"', r"\1", body, count=1)
+    body = re.sub(r'(<svg[^>]*?) height="[^"]+"', r"\1", body, count=1)
+    body = re.sub(r'(\bid="|aria-describedby="|href="#|url\(#)', rf"\g<1>{prefix}-", body)
     return Markup(body)
 
 

@@ -1,7 +1,4 @@
-"""What runs are called in figures, tables and pages, and in which colour; the one place to name a new experiment.
-
-Colours are Okabe and Ito's (2008), told apart without colour vision; every line has a dash of its own as well.
-"""
+"""What runs are called in figures, tables and pages, and in which colour; the one place to name a new experiment."""
 
 from __future__ import annotations
 
@@ -9,19 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from nnlib.errors import InputError
-
-BLUE, ORANGE, GREEN, PINK, SKY, RED, GREY = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#D55E00",
-    "#666666",
-)
-# For what has no label of its own: batch sizes, say.
-SERIES = (BLUE, RED, GREEN, PINK, ORANGE, SKY)
-DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1, 1, 1)))
+from stages.reporting import colours
 
 
 class Label(NamedTuple):
@@ -31,12 +16,12 @@ class Label(NamedTuple):
 
 # The experiments in the order in which they are shown.
 LABELS = {
-    "experiment-1": Label("1  plain", BLUE),
-    "experiment-2": Label("2  batch norm + L2", RED),
-    "experiment-3": Label("3  L2", GREEN),
-    "experiment-4": Label("4  batch norm", PINK),
-    "experiment-2-exact": Label("2-exact", ORANGE),
-    "experiment-4-exact": Label("4-exact", SKY),
+    "experiment-1": Label("1 plain", colours.BLUE),
+    "experiment-2": Label("2 batch norm + L2", colours.RED),
+    "experiment-3": Label("3 L2", colours.GREEN),
+    "experiment-4": Label("4 batch norm", colours.PINK),
+    "experiment-2-exact": Label("2-exact", colours.OCHRE),
+    "experiment-4-exact": Label("4-exact", colours.VIOLET),
 }
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nnlib import Run
@@ -17,9 +18,9 @@ from nnlib.data.dataset import sets
 from nnlib.data.files import load_tensors
 from nnlib.evidence.anomaly import Implied, implied_weights
 from nnlib.evidence.claims import CONTRADICTED, SUPPORTED, said
-from nnlib.evidence.inspection import confident_mistakes, confusion_matrix, readings
+from nnlib.evidence.inspection import confident_mistakes, confusion_matrix, readings, weight_changes
 from nnlib.evidence.statistics import median_interval
-from nnlib.evidence.tables import best_runs
+from nnlib.evidence.tables import FATES, best_runs, fates
 from stages.common import (
     BASELINE,
     CLAIMS,
@@ -43,6 +44,8 @@ from stages.reporting.labels import LABELS, cell_label
 
 # The experiments whose models the report looks into.
 FOUR = ("experiment-1", "experiment-2", "experiment-3", "experiment-4")
+# The one whose readings of the test set are shown.
+READER = "experiment-3"
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,39 @@ class Findings:
         costs = self.published["experiment-2"]
         return implied_weights(costs["train_cost"], costs["validation_cost"], L2=0.01, m_train=32, m_validation=9600)
 
+    def printed(self, run: str, measure: str) -> float | None:
+        """What the study printed of a run, if it did."""
+        return self.published.get(run, {}).get(measure)
+
+    def printed_difference(self, run: str, other: str, measure: str, other_measure: str | None = None) -> float | None:
+        """One printed number less another, if the study printed both."""
+        pair = self.printed(run, measure), self.printed(other, other_measure or measure)
+        return None if pair[0] is None or pair[1] is None else pair[0] - pair[1]
+
+    def gap(self, run: str) -> pd.Series:
+        """Training minus validation accuracy, replica by replica."""
+        return self.tables[run]["train_accuracy"] - self.tables[run]["validation_accuracy"]
+
+    def printed_gap(self, run: str) -> float | None:
+        return self.printed_difference(run, run, "train_accuracy", "validation_accuracy")
+
+    def region(self, claim: str) -> tuple[float, float] | None:
+        """Between which two values the first comparison of a claim must lie, if there are such a claim and values."""
+        comparisons = [found["comparisons"][0] for found in self.study["claims"] if found["id"] == claim]
+        closed = [one for one in comparisons if {"low", "high"} <= one.keys()]
+        return (closed[0]["low"], closed[0]["high"]) if closed else None
+
+    @cached_property
+    def by_seed(self) -> pd.DataFrame:
+        """Test accuracy, a row for each configuration, a column for each seed."""
+        return pd.DataFrame({key: self.tables[key].set_index("seed")["test_accuracy"] for key in self.labels}).T
+
+    @cached_property
+    def failures(self) -> pd.DataFrame:
+        """What became of each replica of `by_seed` that is below the threshold; empty for all others."""
+        runs = self.runs.drop(columns="stage")
+        return fates(runs, self.measured, self.params.evidence.collapsed_below).loc[self.by_seed.index]
+
     @property
     def tests(self) -> int:
         """How many tests were corrected together: one for each comparison that was tested, one for each margin."""
@@ -144,7 +180,7 @@ class Findings:
         """The runs in which replicas fell below the threshold or diverged, and how many did."""
         return "; ".join(
             f"{self.labels[row['run']]} ("
-            + ", ".join(f"{row[word]} {word}" for word in ("undertrained", "collapsed", "diverged") if row[word])
+            + ", ".join(f"{row[word]} {word}" for word in FATES if row[word])
             + f" of {row['replicas']})"
             for row in records(self.low)
         )
@@ -251,6 +287,76 @@ class Results(Findings):
         return self.models["experiment-3"].parameters
 
     @property
+    def layers(self) -> list[str]:
+        """W1 to WL."""
+        return [name for name in self.without_l2 if name[0] == "W"]
+
+    @cached_property
+    def replica(self) -> int | None:
+        """The replica whose weights are shown: the first that diverged in none of the four experiments."""
+        alive = [self.tables[key]["diverged_at"] == 0 for key in FOUR]
+        both = np.flatnonzero(np.logical_and.reduce(alive))
+        return int(both[0]) if len(both) else None
+
+    @property
+    def seed_shown(self) -> int:
+        """The seed of the replica that is shown."""
+        return self.params.seed + (self.replica or 0)
+
+    def last(self, run: str, measure: str) -> float:
+        """The median of a measure over the replicas that did not diverge; NaN if all did."""
+        table = self.tables[run]
+        return float(table.loc[table["diverged_at"] == 0, measure].median())
+
+    @cached_property
+    def longest_cells(self) -> pd.DataFrame:
+        """The grid's cells of the most epochs."""
+        return self.grid[self.grid["epochs"] == self.grid["epochs"].max()]
+
+    @staticmethod
+    def steps_of_an_epoch(cell: Mapping[Any, Any]) -> int:
+        return -(-cell["train_examples"] // cell["batch_size"])
+
+    @cached_property
+    def exploded(self) -> set[str]:
+        """The experiments with a cost of a hundred and more."""
+        costs = [f"{name}_high" for name in ("train_cost", "validation_cost")]
+        return {key for key in self.experiments if np.nanmax(self.curves[key][costs].to_numpy(), initial=0) >= 100}
+
+    @cached_property
+    def slower(self) -> dict[str, pd.Series]:
+        """code → what batch norm adds to the time, experiment 4 over 1 less one, round by round."""
+        ratio = self.timing["experiment-4"] / self.timing["experiment-1"] - 1
+        return {code: ratio[self.timing["code"] == code].dropna() for code in ("loop", "engine")}
+
+    def spread(self, layer: str, kind: str) -> float:
+        """The mean standard deviation of a layer's weights, `with` or `without` L2."""
+        rows = self.weights[self.weights["layer"] == layer][f"std_{kind}"]
+        return float(rows.replace([np.inf, -np.inf], np.nan).mean())
+
+    def mean_difference(self, layer: str) -> pd.Series:
+        """The mean of W − W with L2 of a layer, replica by replica."""
+        rows = self.weights[self.weights["layer"] == layer]["mean_difference"]
+        return rows.replace([np.inf, -np.inf], np.nan)
+
+    @cached_property
+    def first_layer_changes(self) -> dict[str, Tensor]:
+        """What training changed in W1 of the replica that is shown, without and with L2."""
+        if self.replica is None:
+            return {}
+        rule = self.experiments[READER]["rule"]
+        pair = {"without L2": self.without_l2, "with L2": self.with_l2}
+        return {
+            title: weight_changes(one(weights, self.replica), rule=rule, seed=self.seed_shown)["W1"]
+            for title, weights in pair.items()
+        }
+
+    @cached_property
+    def never_inked(self) -> NDArray[np.bool_]:
+        """(pixels,) True where no image of the test set has ink."""
+        return (self.test[0] == 0).all(1).numpy()
+
+    @property
     def run_results(self) -> list[tuple[str, list[tuple[str, str]]]]:
         """The study's table of run results, a row for each of its eleven rows: (published, ours) of each experiment.
 
@@ -311,27 +417,32 @@ class Results(Findings):
 
     @cached_property
     def confusion(self) -> dict[str, np.ndarray]:
-        return {
-            key: confusion_matrix(
-                *self.test, self.models[key].parameters, use_batchnorm=self.experiments[key]["use_batchnorm"]
-            )
-            for key in FOUR
-        }
+        """run → its confusion matrix, mean over the replicas that did not diverge."""
+        matrices = {}
+        for key in FOUR:
+            alive = self.models[key].diverged_at == 0
+            if alive.any():
+                networks = {name: value[alive] for name, value in self.models[key].parameters.items()}
+                batchnorm = self.experiments[key]["use_batchnorm"]
+                matrices[key] = confusion_matrix(*self.test, networks, use_batchnorm=batchnorm)
+        return matrices
 
     @property
     def readings(self) -> pd.DataFrame:
-        """What experiment 3, replica 0, reads each test image as: digit, guess."""
-        return readings(*self.test, first(self.with_l2))
+        """What experiment 3, the replica that is shown, reads each test image as: digit, guess."""
+        return readings(*self.test, one(self.with_l2, self.replica or 0))
 
     @cached_property
     def mistakes(self) -> dict[str, Any]:
-        return confident_mistakes(*self.test, first(self.with_l2), how_many=16)
+        """Of the replica that is shown, in experiment 3."""
+        network = one(self.with_l2, self.replica or 0)
+        return confident_mistakes(*self.test, network, how_many=16 if self.replica is not None else 0)
 
     @property
     def networks(self) -> dict[str, Any]:
         """Replica 0 of each of the four experiments, for the page to play with."""
         return {
-            key: (LABELS[key].text, first(self.models[key].parameters), self.experiments[key]["use_batchnorm"])
+            key: (LABELS[key].text, one(self.models[key].parameters, 0), self.experiments[key]["use_batchnorm"])
             for key in FOUR
         }
 
@@ -345,9 +456,9 @@ def yes(value: bool) -> str:
     return "yes" if value else "no"
 
 
-def first(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The parameters of replica 0 alone."""
-    return {name: value[0] for name, value in parameters.items()}
+def one(parameters: dict[str, Tensor], replica: int) -> dict[str, Tensor]:
+    """The parameters of one replica alone."""
+    return {name: value[replica] for name, value in parameters.items()}
 
 
 def by_run(kind: str) -> dict[str, pd.DataFrame]:

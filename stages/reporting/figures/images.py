@@ -1,0 +1,83 @@
+"""What the networks read on the test set."""
+
+from __future__ import annotations
+
+from textwrap import fill
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from stages.reporting.colours import BLUE, INK
+from stages.reporting.figures.style import DARKEST, Layout, only_words, shades, tile_labels, tiles
+from stages.reporting.labels import LABELS
+from stages.reporting.results import READER, Results
+
+# A share, or a difference of shares, in percent, below which a tile has no number.
+TOO_SMALL = 0.5
+
+
+def confusion(r: Results, layout: Layout) -> Figure:
+    """How often experiment 3 reads each digit as each other, and what the other experiments do differently."""
+    shares = {key: 100 * matrix / matrix.sum(1, keepdims=True) for key, matrix in r.confusion.items()}
+    if READER not in shares:
+        return only_words(layout, "Every replica of experiment 3 diverged: there is nothing to read.")
+    others = [key for key in shares if key != READER]
+    columns = 1 if layout.narrow else max(1, len(others))
+    rows = -(-len(others) // columns)
+    heights = [0.75 * layout.width if layout.narrow else 3.8, *[layout.width / columns] * rows]
+    figure = Figure(figsize=(layout.width, sum(heights)), layout="constrained")
+    grid = figure.add_gridspec(1 + rows, columns, height_ratios=heights)
+    ax = figure.add_subplot(grid[0, :])
+    _read(ax, shares[READER])
+    ax.set_title(f"Experiment {LABELS[READER].text}: percent of the digit's images")
+    for index, key in enumerate(others):
+        ax = figure.add_subplot(grid[1 + index // columns, index % columns])
+        _compared(ax, shares[key] - shares[READER])
+        ax.set_title(fill(f"Experiment {LABELS[key].text} minus {LABELS[READER].text}", 30))
+    return figure
+
+
+def _read(ax: Axes, share: NDArray[np.float64]) -> None:
+    errors = share * (1 - np.eye(len(share)))
+    tiles(ax, shades(errors, errors.max(), above=BLUE, strongest=DARKEST))
+    for (row, column), value in np.ndenumerate(share):
+        if value >= TOO_SMALL:
+            text, weight = (f"{value:.0f}", "bold") if row == column else (f"{value:.1f}", "normal")
+            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7, weight=weight)
+    _digits(ax, len(share))
+
+
+def _compared(ax: Axes, difference: NDArray[np.float64]) -> None:
+    tiles(ax, shades(difference, np.abs(difference).max(), strongest=DARKEST))
+    ax.set_aspect("equal")
+    for (row, column), value in np.ndenumerate(difference):
+        if abs(value) >= TOO_SMALL:
+            text = f"{value:+.1f}".replace("-", "−")
+            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=6)
+    _digits(ax, len(difference))
+
+
+def _digits(ax: Axes, classes: int) -> None:
+    for axis, what in ((ax.xaxis, "read as"), (ax.yaxis, "digit")):
+        tile_labels(axis, [str(digit) for digit in range(classes)], fontsize=8)
+        axis.set_label_text(what)
+
+
+def mistakes(r: Results, layout: Layout) -> Figure:
+    """The most confident mistakes on the test set as images: the label, the guess, its probability."""
+    shown = r.mistakes
+    count = len(shown["images"])
+    if not count:
+        return only_words(layout, "There is no mistake to show.")
+    columns = 4 * layout.columns
+    rows = -(-count // columns)
+    figure = Figure(figsize=(layout.width, layout.width / columns * 1.3 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, image, label, guess, confidence in zip(axes.flat, *shown.values(), strict=False):
+        ax.imshow(shades(image, 1, above=INK), interpolation="none")
+        ax.set_title(f"{label} read as {guess}\n{confidence:.1%}", fontsize=7.5, weight="normal", loc="center")
+    return figure

@@ -1,0 +1,264 @@
+"""What all figures share: letters, sizes, marks and ticks, and how a figure becomes SVG."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from html import escape
+from textwrap import fill
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import matplotlib.ticker
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from stages.reporting.colours import BLUE, GREY, INK, LINE, PAPER, RED
+from stages.reporting.formats import decimal
+
+# Text is measured in the first, which comes with matplotlib; Verdana is as wide.
+FAMILIES = "DejaVu Sans, Verdana, sans-serif"
+STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": INK,
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "axes.facecolor": "none",
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.7,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "lines.linewidth": 1.5,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "svg.hashsalt": "mnist-study",
+    "svg.fonttype": "none",  # letters stay letters: searched, copied, read aloud
+}
+
+# The most of a colour in a tile, so that letters on it stay readable.
+DARKEST = 0.5
+# More marks than these are drawn as a picture, so that the page stays small.
+MANY = 2000
+
+
+class Layout(NamedTuple):
+    """For how wide a page: the figure's width in inches, and how many panels stand side by side."""
+
+    width: float
+    columns: int
+
+    @property
+    def narrow(self) -> bool:
+        return self.columns == 1
+
+
+WIDE, NARROW = Layout(8.4, 2), Layout(3.7, 1)
+
+
+@mpl.rc_context(STYLE)
+def svg(draw: Callable[[], Figure], title: str, numbers: str) -> str:
+    """A figure as SVG, the same bytes every time; what it shows, in words, for who cannot see it."""
+    text = io.StringIO()
+    nothing: Any = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    draw().savefig(text, format="svg", metadata=nothing, bbox_inches="tight")
+    start, _, rest = _shorter(text.getvalue()).partition("<svg ")
+    head, _, body = rest.partition(">")
+    told = f'role="img" aria-label="{escape(title)}" aria-describedby="numbers" font-family="{FAMILIES}"'
+    return f'{start}<svg {head} {told}>\n <desc id="numbers">{escape(numbers)}</desc>{body}'
+
+
+def _shorter(text: str) -> str:
+    """Matplotlib's SVG in half as many letters: no turns by nothing, no font named twice, places to a tenth."""
+    text = re.sub(r' transform="rotate\(-0 [^"]*"|font-family: [^;]*; ', "", text)
+    return re.sub(
+        r' (?:d|x|y)="[^"]+"',
+        lambda places: re.sub(r"(\d\d\.\d|\.\d\d)\d+", r"\1", places[0]).replace(" \n", " ").replace('\n"', '"'),
+        text,
+    )
+
+
+def one_panel(layout: Layout, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(layout.width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def panels(layout: Layout, count: int, height: float, **style: Any) -> tuple[Figure, list[Axes]]:
+    """So many panels, each of that height, as many side by side as the layout has room for."""
+    columns = min(layout.columns, max(1, count))
+    rows = max(1, -(-count // columns))
+    figure = Figure(figsize=(layout.width, height * rows), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False, **style).flat)
+    for ax in axes[count:]:
+        ax.remove()
+    return figure, axes[:count]
+
+
+def only_words(layout: Layout, words: str) -> Figure:
+    """In place of a figure for which there is nothing to draw."""
+    figure, ax = one_panel(layout, 1)
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, fill(words, 40 if layout.narrow else 90), ha="center", va="center")
+    return figure
+
+
+class Strip(NamedTuple):
+    """A row of dots: what it is called, one value for each replica, and what the study printed."""
+
+    label: str
+    values: pd.Series
+    colour: str
+    published: float | None = None
+
+
+def strip_height(layout: Layout, rows: int) -> float:
+    return (0.62 if layout.narrow else 0.38) * rows + 1.1
+
+
+def strips(ax: Axes, layout: Layout, rows: Sequence[Strip], *, scale: float = 100) -> None:
+    """Rows of dots: every replica, the median as a bar across, the middle half as a band; below, what the study got."""
+    for y, row in enumerate(rows):
+        values = np.sort(row.values.dropna().to_numpy()) * scale
+        if len(values):
+            _dots(ax, y, values, row.colour)
+        else:
+            ax.text(0.02, y, "every replica diverged", transform=ax.get_yaxis_transform(), va="center", fontsize=8)
+        if row.published is not None:
+            ax.plot(row.published * scale, y + 0.28, "D", mfc="none", mec=INK, ms=5, clip_on=False)
+        ax.axhline(y + 0.47, color=LINE, lw=0.7)
+    row_labels(ax, layout, [row.label for row in rows])
+    key = [("o", GREY, "a replica"), ("|", GREY, "median"), ("s", GREY, "middle half")]
+    if any(row.published is not None for row in rows):
+        key.append(("D", INK, "the study"))
+    for marker, colour, label in key:
+        alpha = 0.3 if label == "middle half" else 1
+        face = "none" if marker == "D" else colour
+        ax.plot([], [], marker, color=colour, mfc=face, mew=1 + (marker == "|"), alpha=alpha, label=label)
+    ax.legend(
+        ncols=2 if layout.narrow else 4,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        borderaxespad=0.2,
+        handletextpad=0.3,
+        columnspacing=1.2,
+    )
+
+
+def margin(ax: Axes, ends: tuple[float, float] | None, scale: float = 100) -> None:
+    """What a claim calls little, as a band behind everything."""
+    if ends is not None:
+        ax.axvspan(ends[0] * scale, ends[1] * scale, color=GREY, alpha=0.12, lw=0, zorder=0)
+
+
+def _dots(ax: Axes, y: float, values: NDArray[Any], colour: str) -> None:
+    if len(values) > 1:
+        low, high = np.quantile(values, [0.25, 0.75])
+        ax.plot([low, high], [y - 0.08] * 2, color=colour, lw=10, alpha=0.2, solid_capstyle="butt")
+    height = np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else np.zeros(1)
+    height = height[np.random.default_rng(0).permutation(len(values))] - 0.08
+    many = len(values) > MANY // 20
+    ax.plot(values, y + height, "o", color=colour, ms=4, alpha=0.75, mew=0, rasterized=many)
+    ax.plot([np.median(values)] * 2, [y - 0.28, y + 0.14], color=colour, lw=2)
+
+
+def row_labels(ax: Axes, layout: Layout, labels: Sequence[str]) -> None:
+    """The label of each row: at its left, or above it where the page is narrow."""
+    ax.set_ylim(len(labels) - 0.47, -0.53)
+    ax.grid(False, axis="y")
+    ax.set_yticks(range(len(labels)), [""] * len(labels) if layout.narrow else labels)
+    if layout.narrow:
+        for y, label in enumerate(labels):
+            ax.text(0.01, y - 0.49, label, transform=ax.get_yaxis_transform(), va="top", fontsize=8)
+
+
+def curve(ax: Axes, table: pd.DataFrame, name: str, colour: str, dash: Any, label: str, per: float = 1000) -> None:
+    """The median over the replicas as a line, from the lowest to the highest replica as a band."""
+    x = table["step"] / per
+    ax.fill_between(x, table[f"{name}_low"], table[f"{name}_high"], color=colour, alpha=0.13, lw=0)
+    ax.plot(x, table[name], color=colour, ls=dash, label=label)
+
+
+def end_labels(ax: Axes, ends: Sequence[tuple[float, str, str]], apart: float = 0.06) -> None:
+    """Labels (value, text, colour) at the right ends of the lines of a log axis, as near to them as they fit."""
+    low, high = np.log(ax.get_ylim())
+    known = sorted(end for end in ends if np.isfinite(end[0]) and end[0] > 0)
+    wanted = [float((np.log(value) - low) / (high - low)) for value, _, _ in known]
+    for place, (_, text, colour) in zip(spread(wanted, apart), known, strict=True):
+        ax.text(1.01, place, text, color=colour, va="center", fontsize=8, transform=ax.transAxes)
+
+
+def spread(wanted: Sequence[float], apart: float) -> list[float]:
+    """Places in rising order, at least so far apart; each group that had to move keeps its middle, if above 0."""
+    groups: list[list[float]] = []
+    for place in wanted:
+        groups.append([max(place, apart / 2)])
+        while len(groups) > 1 and _middle(groups[-1]) - _middle(groups[-2]) < apart * sum(map(len, groups[-2:])) / 2:
+            groups[-2:] = [groups[-2] + groups[-1]]
+    lift = max(0.0, (len(groups[0]) - 1) / 2 * apart - _middle(groups[0])) if groups else 0.0
+    return [_middle(group) + lift + (k - (len(group) - 1) / 2) * apart for group in groups for k in range(len(group))]
+
+
+def _middle(group: Sequence[float]) -> float:
+    return sum(group) / len(group)
+
+
+def log_axis(ax: Axes) -> None:
+    """A logarithmic vertical axis whose ticks are plain numbers, powers of ten from a hundred thousand."""
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    if low <= 0:  # nothing is drawn
+        ax.set_ylim(low := 0.1, high := 1.0)
+    decades = np.log10(high / low)
+    steps = (1, 2, 5) if decades < 2.5 else (1,)
+    ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=steps, numticks=12))
+    ax.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: decimal(value)))
+    ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+
+
+def shades(
+    values: NDArray[Any], limit: float, *, above: str = RED, below: str = BLUE, strongest: float = 1.0
+) -> NDArray[np.float64]:
+    """Values as colours, one below zero and one above, the fainter the nearer; what is not there is not seen.
+
+    The page shines through, so that a colour for nothing is not needed, neither on a light page nor on a dark one.
+    """
+    known = np.nan_to_num(np.asarray(values, dtype=float))
+    colours = np.where(known[..., None] < 0, to_rgba(below), to_rgba(above))
+    colours[..., 3] = strongest * np.clip(np.abs(known) / limit, 0, 1) if limit > 0 else 0
+    return colours
+
+
+def tiles(ax: Axes, colours: NDArray[np.float64]) -> None:
+    """A matrix of colours as tiles, the first row on top."""
+    rows, columns = colours.shape[:2]
+    many = rows * columns > MANY
+    ax.pcolormesh(colours, edgecolors="none" if many else PAPER, linewidth=0.8, rasterized=many)
+    ax.set_ylim(rows, 0)
+    ax.grid(False)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def tile_labels(axis: Any, labels: Sequence[str], **style: Any) -> None:
+    """The labels of a matrix's rows or columns, at the middles of its tiles."""
+    axis.set_ticks(np.arange(len(labels)) + 0.5, labels, **style)

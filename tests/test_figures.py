@@ -1,0 +1,144 @@
+"""The report's figures: what they say of results that differ from the study's, their colours, their bytes."""
+
+import itertools
+import json
+import re
+from dataclasses import replace
+
+import pytest
+from made_up import BATCHNORM, made_up
+from pipeline import REPOSITORY
+
+from stages.reporting import colours, words
+from stages.reporting.catalogue import CATALOGUE
+from stages.reporting.figures.style import DARKEST, WIDE, spread
+from stages.reporting.formats import decimal, inline_svg, power
+
+ALL = tuple(f"experiment-{key}" for key in BATCHNORM)
+GRID = {"batch_size": [32, 64], "epochs": [1, 2], "l2": [0.01]}
+SMALL = {"replicas": 3, "epochs": 1, "grid": GRID}
+NETWORK = {"initialization": "xavier"}
+CASES = {
+    "as usual": SMALL,
+    "one replica, one hidden layer": SMALL | {"replicas": 1, "network": NETWORK | {"layers_dims": [784, 12, 10]}},
+    "eight hidden layers, other seeds": SMALL
+    | {"seed": 1000, "network": NETWORK | {"layers_dims": [784, *[6] * 8, 10]}},
+    "no hidden layer, one cell that is not the study's": SMALL
+    | {"grid": {"batch_size": [7], "epochs": [3], "l2": [0]}, "network": NETWORK | {"layers_dims": [784, 10]}},
+    "many units, experiment 3 diverged": SMALL
+    | {"network": NETWORK | {"layers_dims": [784, 50, 10]}, "diverged": ("experiment-3",)},
+    "all diverged": SMALL | {"diverged": (*ALL, *(f"grid-b{b}-e{e}-l0.01" for b in (32, 64) for e in (1, 2)))},
+    "many replicas": SMALL | {"replicas": 150},
+}
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning", "error::UserWarning")
+@pytest.mark.parametrize("case", CASES)
+def test_every_figure_is_drawn_and_says_something_right_whatever_the_results(case):
+    r = made_up(**CASES[case])
+    for name, item in CATALOGUE.items():
+        shown = replace(item, layouts=item.layouts if case == "as usual" else (WIDE,)).show(r)
+        for svg in (shown.wide, shown.narrow or shown.wide):
+            letters = re.findall(r"<text ([^>]*)>([^<]*)<", svg)
+            assert letters, name
+            assert not [text for _, text in letters if re.search(r"\bnan\b|\binf\b", text, re.IGNORECASE)], name
+            assert not [style for style, _ in letters if "fill: #" not in style], name
+            used = set(re.findall(r"(?:fill|stroke): (#\w+)", svg))
+            assert used <= {colour.light for colour in colours.COLOURS.values()}, name
+        for said in (shown.title, shown.caption, shown.numbers):
+            assert said.strip(), name
+            assert not re.search(r"\bnan\b|\binf\b|\bNone\b|  |\[|\]", said, re.IGNORECASE), f"{name}: {said}"
+        assert not shown.title.endswith(".")
+
+
+def test_the_same_results_give_the_same_bytes():
+    first, second = (made_up(**SMALL) for _ in range(2))
+    for name in ("seeds", "weights-squared", "first-layer"):
+        assert CATALOGUE[name].show(first) == CATALOGUE[name].show(second), name
+
+
+def test_a_finding_is_computed():
+    r = made_up(**SMALL)
+    accuracies = {key: r.tables[key]["test_accuracy"].median() for key in r.grid["run"]}
+    best = max(accuracies, key=accuracies.__getitem__)
+    assert f"highest with {r.labels[best]} (median {100 * accuracies[best]:.2f} %)" in words.grid(r).title
+    gap = (r.tables["experiment-1"]["train_accuracy"] - r.tables["experiment-1"]["validation_accuracy"]).median()
+    assert r.gap("experiment-1").median() == gap
+
+
+def test_diverged_runs_are_in_no_number():
+    r = made_up(**CASES["many units, experiment 3 diverged"])
+    assert "experiment-3" not in r.confusion
+    assert r.replica is None
+    assert "experiment 3 L2: median –" in words.experiments(r).numbers
+    assert (r.failures.loc["experiment-3"] == "diverged").all()
+
+
+def test_a_run_below_the_threshold_is_undertrained_if_a_longer_one_is_above():
+    r = made_up(**SMALL)
+    for key, accuracies in {"grid-b32-e1-l0.01": [0.5, 0.5, 0.9], "grid-b32-e2-l0.01": [0.9, 0.6, 0.9]}.items():
+        r.tables[key]["test_accuracy"] = accuracies
+    assert r.failures.loc["grid-b32-e1-l0.01"].tolist() == ["undertrained", "collapsed", ""]
+    assert r.failures.loc["grid-b32-e2-l0.01"].tolist() == ["", "collapsed", ""]
+
+
+def luminance(red: float, green: float, blue: float) -> float:
+    linear = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in (red, green, blue))
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def parts(colour: str) -> tuple[float, ...]:
+    return tuple(int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5))
+
+
+def contrast(letters: tuple[float, ...], ground: tuple[float, ...]) -> float:
+    light, dark = sorted([luminance(*letters), luminance(*ground)], reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", [name for name in colours.COLOURS if name not in ("line", "paper")])
+def test_letters_stand_out_in_every_colour_of_the_table(name, scheme):
+    letters, paper, ink = (parts(getattr(colours.COLOURS[one], scheme)) for one in (name, "paper", "ink"))
+    assert contrast(letters, paper) >= 4.5
+    # And ink on the strongest tile of that colour, of those that tiles have.
+    if name in ("blue", "red"):
+        tile = tuple(DARKEST * a + (1 - DARKEST) * b for a, b in zip(letters, paper, strict=True))
+        assert contrast(ink, tile) >= 4.5
+
+
+def test_inside_the_page_every_colour_is_a_variable_that_the_page_has():
+    page = inline_svg(CATALOGUE["experiments"].show(made_up(**SMALL)).wide, "one")
+    assert not re.search(r": #\w{6}", page)
+    for scheme in ("light", "dark"):
+        declared = set(re.findall(r"--(\w+):", colours.variables(scheme)))
+        assert set(re.findall(r"var\(--(\w+)", page)) <= declared
+    assert 'aria-describedby="one-numbers"' in page
+    assert 'id="one-numbers"' in page
+
+
+@pytest.mark.parametrize("template", ["runs", "replicas"])
+def test_what_dvc_plots_has_the_colours_of_the_figures(template):
+    encoding = json.loads((REPOSITORY / f".dvc/plots/{template}.json").read_text())["encoding"]
+    assert encoding["color"]["field"] == "run"
+    assert encoding["color"]["scale"]["range"] == list(colours.SERIES)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.2, "0.2"), (1000, "1,000"), (1e5, "10⁵"), (2e6, "2 × 10⁶"), (1e-5, "10⁻⁵"), (-0.05, "−0.05")],
+)
+def test_ticks_are_plain_numbers_or_powers_of_ten(value, text):
+    assert decimal(value) == text
+
+
+def test_a_power_is_rounded_before_its_exponent_is_known():
+    assert power(9.9999e9) == "1.000 × 10¹⁰"
+
+
+@pytest.mark.parametrize("wanted", [[], [0.5], [0.01, 0.02, 0.03], [0.5, 0.5, 0.9], [0.0, 0.0, 0.1, 0.2]], ids=str)
+def test_labels_stand_apart_in_order_and_above_the_axis(wanted):
+    places = spread(wanted, 0.1)
+    assert len(places) == len(wanted)
+    assert all(b - a >= 0.1 - 1e-9 for a, b in itertools.pairwise(places))
+    assert min(places, default=0) >= 0
