@@ -19,6 +19,7 @@ from nnlib.data.mnist import FILES, download
 
 # No test is timed: on a busy machine a deadline would fail it for nothing.
 settings.register_profile("untimed", deadline=None)
+settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("untimed")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,8 +47,8 @@ def replica_table(
 ) -> pd.DataFrame:
     """One row for each replica: accuracies (fractions), final costs, the curves' height, weights, and how it ended.
 
-    A replica that diverged has no accuracies and no costs (NaN). `sum_squared_weights`, `mean_W1`, `std_W1` and so on
-    are of the last parameters.
+    A replica that diverged has no accuracies and no costs (NaN), at the end or over its run. `sum_squared_weights`,
+    `mean_W1`, `std_W1` and so on are of the last parameters; NaN where those are not finite.
     """
     ended = torch.where(run.running, run.step, torch.maximum(run.stopped_at, run.diverged_at))
     last = (run.steps[:, None] == ended).int().argmax(0)
@@ -70,11 +72,16 @@ def replica_table(
             columns[f"std_{name}"] = W.double().std((-2, -1), correction=0)
     columns |= history_measures(run, early_steps)
     columns |= {"steps": ended, "stopped_at": run.stopped_at, "diverged_at": run.diverged_at}
-    return pd.DataFrame({name: values.numpy() for name, values in columns.items()})
+    return finite({name: values.numpy() for name, values in columns.items()})
+
+
+def finite(columns: Mapping[str, Any]) -> pd.DataFrame:
+    """The columns as a table in which what is infinite is missing, as what is NaN."""
+    return pd.DataFrame(columns).replace([np.inf, -np.inf], np.nan)
 
 
 def history_measures(run: Run, early_steps: int) -> dict[str, Tensor]:
-    """What the cost curves say, one number for each replica.
+    """What the cost curves say, one number for each replica; of costs, NaN for one that diverged.
 
     Returns
     -------
@@ -83,11 +90,12 @@ def history_measures(run: Run, early_steps: int) -> dict[str, Tensor]:
     roughness : the mean change of the training cost from one look to the next, over the first `early_steps` steps
     log10_sum_squared_weights : the decade of Σ W² at the end
     """
-    early = run.steps <= early_steps
+    early, alive = run.steps <= early_steps, run.diverged_at == 0
+    train, validation = (costs.double().where(alive, torch.nan) for costs in (run.train_cost, run.validation_cost))
     return {
-        "mean_validation_cost": run.validation_cost.double().nanmean(0),
-        "early_validation_cost": run.validation_cost[early].double().nanmean(0),
-        "roughness": run.train_cost[early].double().diff(dim=0).abs().nanmean(0),
+        "mean_validation_cost": validation.nanmean(0),
+        "early_validation_cost": validation[early].nanmean(0),
+        "roughness": train[early].diff(dim=0).abs().nanmean(0),
         "log10_sum_squared_weights": sum_squared_weights(run.parameters).double().log10(),
     }
 
@@ -95,7 +103,7 @@ def history_measures(run: Run, early_steps: int) -> dict[str, Tensor]:
 def log_table(run: Run, replica: int) -> pd.DataFrame:
     """One replica's costs at every look, as the study's attachments have them; a row a look."""
     columns = {"step": run.steps} | {name: getattr(run, name)[:, replica] for name in COSTS}
-    return pd.DataFrame({name: values.numpy() for name, values in columns.items()})
+    return finite({name: values.numpy() for name, values in columns.items()})
 
 
 def curve_table(run: Run, points: int) -> pd.DataFrame:
@@ -105,7 +113,8 @@ def curve_table(run: Run, points: int) -> pd.DataFrame:
     table: dict[str, np.ndarray] = {"step": run.steps[at].numpy()}
     for name in COSTS:
         values = getattr(run, name)[at].double()
+        values = values.where(values.isfinite(), torch.nan)
         table[name] = values.nanquantile(0.5, 1).numpy()
         table[f"{name}_low"] = values.nan_to_num(torch.inf).amin(1).numpy()
         table[f"{name}_high"] = values.nan_to_num(-torch.inf).amax(1).numpy()
-    return pd.DataFrame(table).replace([np.inf, -np.inf], np.nan)
+    return finite(table)

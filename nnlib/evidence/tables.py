@@ -54,12 +54,15 @@ def verdict_table(verdicts: Sequence[Verdict], measured: Measured) -> pd.DataFra
 def fidelity_table(
     published: Mapping[str, Mapping[str, float]], measured: Measured, *, confidence: float, resamples: int, seed: int
 ) -> pd.DataFrame:
-    """A row for each published number: our mean with interval, our range, and where the number falls in it."""
+    """A row for each published number that we have measured, too: our mean with interval, our range, and where the
+    number falls in it."""
     rows = []
     for run, measures in published.items():
         if run not in measured:
             continue
         for measure, value in measures.items():
+            if measure not in measured[run]:
+                continue
             values = np.asarray(measured[run][measure], dtype=float)
             values = values[~np.isnan(values)]
             interval = mean_interval(values, confidence, resamples, seed)

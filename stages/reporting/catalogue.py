@@ -26,7 +26,7 @@ CATALOGUE = {
     "verdicts": Item(
         lambda r: figures.verdicts(r.verdicts),
         "The study's claims",
-        "For each claim, the share of replicas in which the comparison that decides it held, with its 95 % Wilson "
+        "For each claim, the share of replicas in which the comparison that decides it held, with its Wilson "
         "interval. A share near 1 is no proof yet: the verdict also asks for the mean's interval and an exact test.",
         "verdicts",
         "evidence",
@@ -64,7 +64,7 @@ CATALOGUE = {
     "epochs": Item(
         lambda r: figures.epoch_gains(r.epochs),
         "What more epochs bring",
-        "Gain in test accuracy from the shorter to the longer cell of the same run, replica by replica: mean with 95 % "
+        "Gain in test accuracy from the shorter to the longer cell of the same run, replica by replica: mean with "
         "bootstrap interval.",
         "grid-train, verdicts",
         "grid, evidence",

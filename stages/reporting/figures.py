@@ -78,7 +78,7 @@ def verdicts(table: pd.DataFrame) -> Figure:
         ax.text(1.04, y, row["verdict"], color=colour, va="center", weight="bold", fontsize=8.5)
     _rows(ax, [fill(row["says"], 62) for row in rows], fontsize=8)
     ax.set_xlim(-0.03, 1.03)
-    ax.set_xlabel("share of replicas in which the claim's decisive comparison held, with 95 % interval")
+    ax.set_xlabel("share of replicas in which the claim's decisive comparison held, with interval")
     return figure
 
 
@@ -104,8 +104,9 @@ def accuracies(tables: Tables, published: Published, measure: str = "test_accura
     left.set_xlabel(_percent_label(measure))
     right.set_xlabel(_percent_label(measure))
     right.set_ylabel("replicas at or below (%)")
-    lowest = min(tables[key][measure].min() for key in keys) * 100
-    right.set_xlim(lowest - 0.5, 100 * max(tables[key][measure].max() for key in keys) + 0.3)
+    everything = pd.concat([tables[key][measure] for key in keys]) * 100
+    if everything.notna().any():
+        right.set_xlim(everything.min() - 0.5, everything.max() + 0.3)
     right.legend(fontsize=7, loc="upper left")
     return figure
 
@@ -155,8 +156,7 @@ def grid_costs(curves: Tables, cells: pd.DataFrame) -> Figure:
         style = SERIES[index % len(SERIES)], DASHES[index % len(DASHES)], f"{cell['batch_size']}"
         _curve(ax, curves[cell["run"]], "validation_cost", *style)
         ax.set_title(f"{cell['epochs']} epochs, λ {cell['L2']:g}")
-        ax.set_yscale("log")
-    _log_ticks(axes.flat)
+    _log_scale(axes.flat)
     for ax in axes[-1]:
         ax.set_xlabel("gradient steps (thousands)")
     for row in axes:
@@ -178,10 +178,9 @@ def experiment_costs(curves: Tables, published: Published) -> Figure:
                 end = curves[key]["step"].iloc[-1] / 1000
                 ax.plot(end, published[key][measure], "D", color=colour, mec="black", ms=6, clip_on=False, zorder=5)
         ax.set_title(f"Experiment {LABELS[key][0]}")
-        ax.set_yscale("log")
         ax.set_xlabel("gradient steps (thousands)")
         ax.set_ylabel("cost")
-    _log_ticks(axes)
+    _log_scale(axes)
     axes[0].legend(fontsize=7.5)
     return figure
 
@@ -211,15 +210,16 @@ def weight_distributions(without: Mapping[str, Tensor], with_l2: Mapping[str, Te
     names = _weights(without)
     figure, axes = _panels(len(names), 2.4)
     for ax, name in zip(axes, names, strict=True):
-        pair = (without[name].flatten().numpy(), with_l2[name].flatten().numpy())
-        edge = float(np.quantile(np.abs(np.concatenate(pair)), 0.998))
+        pair = (_finite(without[name]), _finite(with_l2[name]))
+        edge = _limit(np.concatenate(pair), 0.998)
         rows = table[table["layer"] == name]
         for values, colour, ls, label in zip(pair, (BLUE, GREEN), DASHES, ("without", "with"), strict=False):
             bins = np.linspace(-edge, edge, 61 if name == "W1" else 25)
-            density, _ = np.histogram(values, bins=bins, density=True)
+            density, _ = np.histogram(values, bins=bins)
+            density = density / max(1, density.sum()) / np.diff(bins)
             ax.stairs(density, bins, color=colour, ls=ls, lw=1.4, fill=False)
             ax.stairs(density, bins, color=colour, alpha=0.12, fill=True)
-            ax.plot([], [], color=colour, ls=ls, label=f"{label} L2, std {rows[f'std_{label}'].mean():.3f}")
+            ax.plot([], [], color=colour, ls=ls, label=f"{label} L2, std {_mean(rows[f'std_{label}'])}")
         ax.set_title(f"{name}  ({' × '.join(map(str, without[name].shape[-2:]))})")
         ax.set_yticks([])
         ax.spines["left"].set_visible(False)
@@ -233,14 +233,15 @@ def weight_distributions(without: Mapping[str, Tensor], with_l2: Mapping[str, Te
 def weight_differences(differences: Mapping[str, Tensor], replica: int = 0) -> Figure:
     """The study's difference matrices, W − W_L2, of one replica, on one symmetric scale."""
     names = _weights(differences)
-    limit = max(float(np.quantile(differences[name][replica].abs().numpy(), 0.995)) for name in names)
-    figure = Figure(figsize=(8.4, 3.8), layout="constrained")
-    grid = figure.add_gridspec(2, max(1, len(names) - 1), height_ratios=[1, 1.1])
-    axes = [
-        figure.add_subplot(grid[0, :]),
-        *(figure.add_subplot(grid[1, column]) for column in range(len(names) - 1)),
-    ]
-    for ax, name in zip(axes, names, strict=False):
+    limit = max(_limit(_finite(differences[name][replica]), 0.995) for name in names)
+    # The first on a row of its own, below it up to four in a row.
+    columns = min(4, max(1, len(names) - 1))
+    rows = -(-(len(names) - 1) // columns)
+    figure = Figure(figsize=(8.4, 1.8 + 2.0 * rows), layout="constrained")
+    grid = figure.add_gridspec(1 + rows, columns, height_ratios=[1, *[1.1] * rows])
+    places = [grid[0, :], *(grid[1 + index // columns, index % columns] for index in range(len(names) - 1))]
+    axes = [figure.add_subplot(place) for place in places]
+    for ax, name in zip(axes, names, strict=True):
         matrix = differences[name][replica].numpy()
         image = ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="none")
         ax.set_title(f"{name}: {matrix.shape[0]} units × {matrix.shape[1]} inputs")
@@ -256,7 +257,7 @@ def first_layer(without: Tensor, with_l2: Tensor, shape: tuple[int, int] = (28, 
     units = without.shape[0]
     columns = min(10, units)
     rows = -(-units // columns)
-    limit = float(np.quantile(without.abs().numpy(), 0.995))
+    limit = _limit(_finite(without), 0.995)
     figure = Figure(figsize=(8.4, 1.9 * rows + 0.6), layout="constrained")
     axes = figure.subplots(2 * rows, columns, squeeze=False)
     for block, weights, title in ((axes[:rows], without, "without L2"), (axes[rows:], with_l2, "with L2")):
@@ -275,7 +276,8 @@ def confusion(matrices: Mapping[str, np.ndarray]) -> Figure:
     """How often each digit is read as each other, in percent of the digit's images, mean over the replicas."""
     figure, axes = _panels(len(matrices), 3.8)
     for ax, (key, matrix) in zip(axes, matrices.items(), strict=True):
-        share = 100 * matrix / matrix.sum(1, keepdims=True)
+        # A digit may have no images in a small set.
+        share = 100 * matrix / np.maximum(1, matrix.sum(1, keepdims=True))
         errors = share.copy()
         np.fill_diagonal(errors, np.nan)
         ax.imshow(errors, cmap="Blues", vmin=0, vmax=8)
@@ -335,8 +337,7 @@ def batchnorm(tables: Tables, curves: Tables, published: Published) -> Figure:
         if key in curves:
             label, colour = LABELS[key]
             _curve(convergence, curves[key], "validation_cost", colour, DASHES[index], label)
-    convergence.set_yscale("log")
-    _log_ticks([convergence])
+    _log_scale([convergence])
     convergence.set_title("Convergence")
     convergence.set_xlabel("gradient steps (thousands)")
     convergence.set_ylabel("validation cost")
@@ -373,7 +374,7 @@ def epoch_gains(gains: pd.DataFrame) -> Figure:
         ax,
         [f"batch {r.batch_size}, λ {r.l2:g}: {r.from_epochs} → {r.to_epochs} epochs" for r in rows],
     )
-    ax.set_xlabel("gain in test accuracy (points), mean with 95 % interval")
+    ax.set_xlabel("gain in test accuracy (points), mean with interval")
     return figure
 
 
@@ -421,16 +422,21 @@ def _curve(ax: Axes, curve: pd.DataFrame, name: str, colour: str, dash: Any, lab
 
 
 def _end_labels(ax: Axes, ends: Sequence[tuple[float, str, str]], apart: float = 0.055) -> None:
-    """Labels (value, text, colour) at the right of a log axis, moved up where they would stand on each other."""
+    """Labels (value, text, colour) at the right of a log axis, moved up where they would stand on each other; none
+    for what has no finite end."""
     low, high = np.log(ax.get_ylim())
     place = -np.inf
-    for value, text, colour in sorted(ends):
+    for value, text, colour in sorted(end for end in ends if np.isfinite(end[0])):
         place = max(place + apart, (np.log(value) - low) / (high - low))
         ax.text(1.01, place, text, color=colour, va="center", fontsize=8, transform=ax.transAxes)
 
 
-def _log_ticks(axes: Any) -> None:
+def _log_scale(axes: Any) -> None:
+    """A logarithmic axis for costs, with plain numbers; not where there is none to show, since all diverged."""
     for ax in axes:
+        if not np.isfinite(ax.dataLim.minposy):
+            continue
+        ax.set_yscale("log")
         ax.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         low, high = ax.get_ylim()
         if high / low < 15:
@@ -444,8 +450,23 @@ def _percent_label(measure: str) -> str:
 
 def power(value: float) -> str:
     """A large number as a power of ten, 1.687 × 10⁹."""
-    exponent = int(np.floor(np.log10(value)))
+    exponent = int(np.floor(np.log10(abs(value))))
     return f"{value / 10**exponent:.3f} × 10{str(exponent).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
+def _finite(tensor: Tensor) -> np.ndarray:
+    """The finite values, flat."""
+    values = tensor.double().numpy().ravel()
+    return values[np.isfinite(values)]
+
+
+def _limit(values: np.ndarray, share: float) -> float:
+    """What that share of the values do not exceed in size, for a scale; 1 where it would be 0 or there are none."""
+    return float(np.quantile(np.abs(values), share)) or 1.0 if len(values) else 1.0
+
+
+def _mean(values: pd.Series) -> str:
+    return f"{values.mean():.3g}" if values.notna().any() else "not finite"
 
 
 def _weights(tensors: Mapping[str, Tensor]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -109,9 +109,19 @@ class Findings:
     def collapsed(self) -> str:
         """The runs in which replicas fell below the threshold, and how many did."""
         limit = self.params.evidence.collapsed_below
-        counts = {key: int((table["test_accuracy"] < limit).sum()) for key, table in self.tables.items()}
+        return self._where({key: table["test_accuracy"] < limit for key, table in self.tables.items()})
+
+    @property
+    def diverged(self) -> str:
+        """The runs in which replicas diverged, and how many did."""
+        return self._where({key: table["diverged_at"] > 0 for key, table in self.tables.items()})
+
+    def _where(self, which: Mapping[str, pd.Series]) -> str:
+        """In each run, how many of the replicas it holds for."""
         said = [
-            f"{label} ({counts[key]} of {len(self.tables[key])})" for key, label in self.labels.items() if counts[key]
+            f"{label} ({which[key].sum()} of {len(which[key])})"
+            for key, label in self.labels.items()
+            if which[key].any()
         ]
         return ", ".join(said) or "none"
 
@@ -120,26 +130,38 @@ class Findings:
         """The report's five lines, every number from the results."""
         one = self.tables["experiment-1"]["test_accuracy"]
         published = [self.published[key]["test_accuracy"] for key in FOUR]
-        squares = {key: number(float(self.tables[key]["sum_squared_weights"].median()), 0) for key in self.experiments}
+        moved = (
+            f"The seed alone moves experiment 1's test accuracy from {percent(one.min())} to {percent(one.max())}"
+            if one.notna().any()
+            else "Every replica of experiment 1 diverged"
+        )
+        medians = {key: self.tables[key]["sum_squared_weights"].median() for key in self.experiments}
+        squares = {key: "no finite number" if np.isnan(value) else number(value, 0) for key, value in medians.items()}
         best = best_runs(list(self.grid["run"]), self.measured)["validation"]
+        chosen = (
+            f"Chosen on validation accuracy, the best cell is {self.labels[best['run']]}; its test accuracy is "
+            f"{percent(best['test_accuracy'])}"
+            if np.isfinite(best["test_accuracy"])
+            else "In no cell of the grid did a replica end with a finite cost"
+        )
         named = {
             verdict: [claim["claim"] for claim in self.claims if claim["verdict"] == verdict] for verdict in VERDICTS
         }
+        untested = f", {len(named['not tested'])} not tested" if named["not tested"] else ""
         return [
             f"Of the study's {len(self.claims)} claims, {len(named['supported'])} are supported by "
             f"{self.params.replicas} networks in every configuration, {len(named['contradicted'])} contradicted, "
-            f"{len(named['undecided'])} undecided.",
+            f"{len(named['undecided'])} undecided{untested}.",
             f"Supported: {', '.join(named['supported']) or 'none'}. "
             f"Contradicted: {', '.join(named['contradicted']) or 'none'}.",
-            f"The seed alone moves experiment 1's test accuracy from {percent(one.min())} to {percent(one.max())}; "
-            f"the study's four experiments lie between {percent(min(published))} and {percent(max(published))}. "
+            f"{moved}; the study's four experiments lie between {percent(min(published))} and "
+            f"{percent(max(published))}. "
             f"{self.fidelity['inside'].sum()} of the study's {len(self.fidelity)} numbers fall within our range.",
             f"The training cost of 263,576.84 implies Σ W² = {number(self.implied.sum_squared_weights)}. Ours reaches "
             f"{squares['experiment-2']} in experiment 2 and {squares['experiment-4']} in experiment 4, which has no L2 "
             f"to show it; with batch norm's true derivative it is {squares['experiment-2-exact']} and "
             f"{squares['experiment-4-exact']} (medians).",
-            f"Chosen on validation accuracy, the best cell is {self.labels[best['run']]}; its test accuracy is "
-            f"{percent(best['test_accuracy'])}. The study chose on the test set.",
+            f"{chosen}. The study chose on the test set.",
         ]
 
 
