@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from nnlib.errors import InputError
 from stages import parameters
@@ -54,6 +55,9 @@ def run(main: Callable[..., Any]) -> None:
     130. Anything else is a defect and keeps its traceback.
     """
     name = Path(sys.argv[0]).stem
+    # A letter that a terminal or a pipe lacks, λ on some Windows, is no reason to lose a run.
+    for stream in (sys.stdout, sys.stderr):
+        cast(TextIOWrapper, stream).reconfigure(errors="replace")
     try:
         main(parameters.load(), *sys.argv[1:])
     except (InputError, OSError, MemoryError) as error:

@@ -37,7 +37,8 @@ def main(params: Parameters, name: str) -> None:
     for kind, parts in tables.items():
         write_csv(RUNS / name / f"{kind}.csv", pd.concat(parts, ignore_index=True))
     accuracies = pd.concat(tables["replicas"])["test_accuracy"]
-    print(f"{name}: test accuracy {accuracies.min():.4f} to {accuracies.max():.4f}")
+    spread = f"test accuracy {accuracies.min():.4f} to {accuracies.max():.4f}"
+    print(f"{name}: {spread if accuracies.notna().any() else 'every replica diverged'}")
 
 
 if __name__ == "__main__":

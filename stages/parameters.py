@@ -25,9 +25,11 @@ Count = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1)]
 AtLeastTwo = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=2)]
 # The upper bound only keeps a slip of the finger from filling the memory; what fits is checked before training.
 Replicas = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1, le=100_000)]
-Seed = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0, lt=2**63)]
-Rate = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, allow_inf_nan=False)]
-Strength = Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, allow_inf_nan=False)]
+# So that the last replica's seed has 64 bits, too.
+Seed = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0, lt=2**62)]
+# Networks compute in float32, which ends at 3.4e38.
+Rate = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=1e38, allow_inf_nan=False)]
+Strength = Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, le=1e38, allow_inf_nan=False)]
 # None stands for auto, as many as there are cores.
 Threads = Annotated[Count | None, BeforeValidator(lambda value: None if value == "auto" else value)]
 Fraction = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, lt=1)]
@@ -82,8 +84,9 @@ class Stopping(Section):
 
 
 def _different(values: list[Any]) -> list[Any]:
-    if len(set(values)) < len(values):
-        raise ValueError("values that differ")
+    # Cells are named after their values, of which numbers with a point are written with six digits.
+    if len({f"{value:g}" if isinstance(value, float) else value for value in values}) < len(values):
+        raise ValueError("values that differ in their first six digits")
     return values
 
 

@@ -80,6 +80,8 @@ def run(arguments: list[str], folder: str, environment: dict[str, str]) -> int:
     os.environ.clear()
     os.environ.update(environment)
     sys.path[0] = folder
+    # The server's streams remember what the server's files were.
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     option, *sys.argv = arguments
     assert option == "-m", f"only -m MODULE is served, got {arguments}"
     if any(name.startswith("COVERAGE_PROCESS") for name in environment):

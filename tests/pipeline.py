@@ -105,7 +105,7 @@ class Project:
         """Every result file by name, but for those that show times."""
         timed = {"report.html", "report.md", "time.svg"}
         return {
-            str(path.relative_to(self.folder)): path.read_bytes()
+            path.relative_to(self.folder).as_posix(): path.read_bytes()
             for top in ("data/models", "data/processed", "reports")
             for path in sorted((self.folder / top).rglob("*"))
             if path.is_file() and path.name not in timed and path.name != ".gitignore"

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -102,13 +101,13 @@ def test_a_worker_that_dies_costs_only_its_block(tmp_path):
         def replace_the_worker(k, step, cost):
             finished.append(k)
             if len(finished) == 2:  # the only one, which has the data
-                doomed.send_signal(signal.SIGKILL)
+                doomed.kill()
                 here.worker()
 
         remote = train_replicas(
             TRAIN, VALIDATION, settings, range(8), cluster=here.address, progress=replace_the_worker
         )
-        assert doomed.wait() == -signal.SIGKILL
+        assert doomed.wait() != 0
         assert sorted(finished) == list(range(8))
         assert_same(remote, train_replicas(TRAIN, VALIDATION, settings, range(8)))
     finally:

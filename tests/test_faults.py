@@ -2,7 +2,6 @@
 
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 from pipeline import ENVIRONMENT, REPOSITORY, Project, stages_that_ran
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and limits of POSIX")
+resource = pytest.importorskip("resource", reason="signals and limits of POSIX", exc_type=ModuleNotFoundError)
 
 DATASET = "data/processed/mnist.safetensors"
 MODEL = "data/models/experiment-3/experiment-3.safetensors"

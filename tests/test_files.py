@@ -63,6 +63,7 @@ def test_a_full_disk_leaves_the_old_file(old, monkeypatch):
     assert left_as_it_was(old)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_a_killed_process_leaves_the_old_file_and_no_finished_new_one(old, tmp_path):
     script = f"""
 import os, signal

@@ -40,6 +40,7 @@ def test_one_reading_of_a_number_dvcs():
     grid = parameters.check(changed("grid.batch_size", [32.0, 64])).grid
     assert [str(size) for size in grid.batch_size] == ["32", "64"]
     assert parameters.check(changed("grid.l2", [0, "1e-4"])).grid.l2 == [0, 0.0001]
+    assert parameters.check(changed("grid.epochs", [1_000_000, 1_000_001])).grid.epochs[1] == 1_000_001
 
 
 def test_threads_are_a_number_or_all():
@@ -57,12 +58,16 @@ def test_threads_are_a_number_or_all():
         ("epochs", 0, "epochs: expected a number of at least 1, got 0"),
         ("epochs", 1.5, "epochs: expected a whole number, got 1.5"),
         ("learning_rate", "abc", "learning_rate: expected a number, got 'abc'"),
+        ("learning_rate", 1e39, "learning_rate: expected a number of at most 1e+38, got 1e"),
+        ("seed", 2**62, f"seed: expected a number less than {2**62}, got {2**62}"),
         ("learning_rate", 0, "learning_rate: expected a number greater than 0, got 0"),
         ("replicas", None, "replicas: expected a whole number, got None"),
         ("bacth_size", 32, "bacth_size: no such parameter; did you mean 'batch_size'?"),
         ("grid.epoch", [1], "grid.epoch: no such parameter; did you mean 'epochs'?"),
         ("grid.batch_size", [], "grid.batch_size: expected at least 1 values in the list, got []"),
-        ("grid.l2", [0.1, 0.1], "grid.l2: expected values that differ, got [0.1, 0.1]"),
+        ("grid.l2", [0.1, 0.1], "grid.l2: expected values that differ in their first six digits, got [0.1, 0.1]"),
+        ("grid.l2", [0.01, 0.01000000001], "grid.l2: expected values that differ in their first six digits, got"),
+        ("grid.batch_size", [32.0, 32], "grid.batch_size: expected values that differ"),
         ("grid.batch_size", 32, "grid.batch_size: expected a list, got 32"),
         ("threads", 0, "threads: expected a number of at least 1, got 0"),
         ("threads", "all", "threads: expected a whole number, got 'all'"),

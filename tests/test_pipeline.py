@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -230,11 +231,17 @@ def test_a_stage_without_its_arguments_says_how_it_is_used(finished: Project):
     assert result.stderr.startswith("usage: python -m stages.train")
 
 
+def test_a_letter_that_the_terminal_lacks_stops_nothing(finished: Project):
+    listed = finished.run(sys.executable, "-m", "stages.store", PYTHONIOENCODING="ascii", PYTHONUTF8="0").stdout
+    assert re.search(r"batch 32  \? 0.01 ", listed)
+
+
 def test_the_store_is_listed_and_pruned(finished: Project, tmp_path: Path):
 
     project = finished.copy(tmp_path / "copy")
     listed = project.python("stages.store").stdout
     assert f"{len(entries(project))} entries" in listed
+    assert "λ" in listed
     project.set(l2=0.07)
     project.dvc("repro", "experiment@3")
     before = len(entries(project))

@@ -1,5 +1,6 @@
 """The README: its generated parts, its snippet, its links and its length; and the other pages' links."""
 
+import os
 import re
 import subprocess
 import sys
@@ -58,6 +59,7 @@ def test_the_snippet_runs_as_printed(finished: Project):
     assert "all right" in result.stdout
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the command is bash's")
 def test_the_quick_tests_start_no_pipeline_no_cluster_and_no_browser():
     page = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
     (options,) = re.findall(r"^pytest (--ignore.*?) +#", page, re.MULTILINE)

@@ -15,7 +15,7 @@ from nnlib.model import Parameters, initialize_parameters, l_model_forward
 
 def weight_table(without: Run, with_l2: Run) -> pd.DataFrame:
     """The study's weight table, a row for each replica and layer: mean and std of W without and with L2, and the mean
-    of their difference, W − W_L2."""
+    of their difference, W − W_L2; missing where weights are not finite."""
     rows = []
     for name in (name for name in without.parameters if name[0] == "W"):
         plain, shrunk = without.parameters[name].double(), with_l2.parameters[name].double()
@@ -32,7 +32,7 @@ def weight_table(without: Run, with_l2: Run) -> pd.DataFrame:
                 | {key: value.numpy() for key, value in columns.items()}
             )
         )
-    return pd.concat(rows, ignore_index=True)
+    return pd.concat(rows, ignore_index=True).replace([np.inf, -np.inf], np.nan)
 
 
 def weight_changes(parameters: Parameters, *, rule: str, seed: int) -> Parameters:
@@ -44,18 +44,20 @@ def weight_changes(parameters: Parameters, *, rule: str, seed: int) -> Parameter
 
 
 def confusion_matrix(X: Tensor, Y: Tensor, parameters: Parameters, *, use_batchnorm: bool) -> np.ndarray:
-    """(classes, classes), mean over the networks: how many images of the row's class are read as the column's."""
-    labels, guesses, _ = _guesses(X, Y, parameters, use_batchnorm)
+    """(classes, classes), mean over the networks: how many images of the row's class are read as the column's.
+    A network whose output is not finite reads nothing and is left out."""
+    labels, guesses, confidences = _guesses(X, Y, parameters, use_batchnorm)
+    guesses = guesses[confidences.isfinite().all(-1)]
     classes = Y.shape[0]
     pairs = (labels * classes + guesses).flatten()
-    return torch.bincount(pairs, minlength=classes**2).view(classes, classes).numpy() / len(guesses)
+    return torch.bincount(pairs, minlength=classes**2).view(classes, classes).numpy() / max(1, len(guesses))
 
 
 def confident_mistakes(X: Tensor, Y: Tensor, parameters: Parameters, *, how_many: int) -> dict[str, Any]:
     """The images that one network gets wrong with the highest probability: images (k, 28, 28), labels, guesses,
-    confidences."""
+    confidences. None of a network whose output is not finite."""
     labels, guesses, confidences = _guesses(X, Y, parameters, use_batchnorm=False)
-    wrong = (labels != guesses).nonzero().flatten()
+    wrong = ((labels != guesses) & confidences.isfinite()).nonzero().flatten()
     chosen = wrong[confidences[wrong].argsort(descending=True, stable=True)[:how_many]]
     side = round(X.shape[0] ** 0.5)
     return {
@@ -67,9 +69,10 @@ def confident_mistakes(X: Tensor, Y: Tensor, parameters: Parameters, *, how_many
 
 
 def readings(X: Tensor, Y: Tensor, parameters: Parameters) -> pd.DataFrame:
-    """What one network reads each image as: digit, guess."""
-    labels, guesses, _ = _guesses(X, Y, parameters, use_batchnorm=False)
-    return pd.DataFrame({"digit": labels.numpy(), "guess": guesses.numpy()})
+    """What one network reads each image as: digit, guess; no row where its output is not finite."""
+    labels, guesses, confidences = _guesses(X, Y, parameters, use_batchnorm=False)
+    read = confidences.isfinite()
+    return pd.DataFrame({"digit": labels[read].numpy(), "guess": guesses[read].numpy()})
 
 
 def _guesses(X: Tensor, Y: Tensor, parameters: Parameters, use_batchnorm: bool) -> tuple[Tensor, Tensor, Tensor]:

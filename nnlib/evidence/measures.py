@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,8 +57,8 @@ def replica_table(
 ) -> pd.DataFrame:
     """One row for each replica: accuracies (fractions), final costs, the curves' height, weights, and how it ended.
 
-    A replica that diverged has no accuracies and no costs (NaN). `sum_squared_weights`, `mean_W1`, `std_W1` and so on
-    are of the last parameters.
+    A replica that diverged has no accuracies and no costs (NaN), at the end or over its run. `sum_squared_weights`,
+    `mean_W1`, `std_W1` and so on are of the last parameters; NaN where those are not finite.
     """
     ended = torch.where(run.running, run.step, torch.maximum(run.stopped_at, run.diverged_at))
     last = (run.steps[:, None] == ended).int().argmax(0)
@@ -78,14 +80,19 @@ def replica_table(
         if name[0] == "W":
             columns[f"mean_{name}"] = W.double().mean((-2, -1))
             columns[f"std_{name}"] = W.double().std((-2, -1), correction=0)
-    columns |= {name: values.where(alive, torch.nan) for name, values in history_measures(run, early).items()}
+    columns |= history_measures(run, early)
     columns["log10_sum_squared_weights"] = columns["sum_squared_weights"].log10()
     columns |= {"steps": ended, "stopped_at": run.stopped_at, "diverged_at": run.diverged_at}
-    return pd.DataFrame({name: values.numpy() for name, values in columns.items()})
+    return finite({name: values.numpy() for name, values in columns.items()})
+
+
+def finite(columns: Mapping[str, Any]) -> pd.DataFrame:
+    """The columns as a table in which what is infinite is missing, as what is NaN."""
+    return pd.DataFrame(columns).replace([np.inf, -np.inf], np.nan)
 
 
 def history_measures(run: Run, early: Early) -> dict[str, Tensor]:
-    """What the cost curves say, one number for each replica.
+    """What the cost curves say, one number for each replica; NaN for one that diverged.
 
     Returns
     -------
@@ -96,18 +103,20 @@ def history_measures(run: Run, early: Early) -> dict[str, Tensor]:
     """
     first = run.steps <= early.steps
     seen = run.steps * run.epoch <= early.epochs * run.step
+    alive = run.diverged_at == 0
+    train, validation = (costs.double().where(alive, torch.nan) for costs in (run.train_cost, run.validation_cost))
     return {
-        "mean_validation_cost": run.validation_cost.double().nanmean(0),
-        "early_steps_validation_cost": run.validation_cost[first].double().nanmean(0),
-        "early_epochs_validation_cost": run.validation_cost[seen].double().nanmean(0),
-        "roughness": run.train_cost[first].double().diff(dim=0).abs().nanmean(0),
+        "mean_validation_cost": validation.nanmean(0),
+        "early_steps_validation_cost": validation[first].nanmean(0),
+        "early_epochs_validation_cost": validation[seen].nanmean(0),
+        "roughness": train[first].diff(dim=0).abs().nanmean(0),
     }
 
 
 def log_table(run: Run, replica: int) -> pd.DataFrame:
     """One replica's costs at every look, as the study's attachments have them; a row a look."""
     columns = {"step": run.steps} | {name: getattr(run, name)[:, replica] for name in COSTS}
-    return pd.DataFrame({name: values.numpy() for name, values in columns.items()})
+    return finite({name: values.numpy() for name, values in columns.items()})
 
 
 def curve_table(run: Run, points: int) -> pd.DataFrame:
@@ -117,7 +126,8 @@ def curve_table(run: Run, points: int) -> pd.DataFrame:
     table: dict[str, np.ndarray] = {"step": run.steps[at].numpy()}
     for name in COSTS:
         values = getattr(run, name)[at].double()
+        values = values.where(values.isfinite(), torch.nan)
         table[name] = values.nanquantile(0.5, 1).numpy()
         table[f"{name}_low"] = values.nan_to_num(torch.inf).amin(1).numpy()
         table[f"{name}_high"] = values.nan_to_num(-torch.inf).amax(1).numpy()
-    return pd.DataFrame(table).replace([np.inf, -np.inf], np.nan)
+    return finite(table)

@@ -6,6 +6,7 @@ import math
 import re
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -26,6 +27,8 @@ def environment() -> Environment:
     )
     made.filters |= {
         "percent": percent,
+        "level": level,
+        "plain": plain,
         "number": number,
         "measure": measure,
         "interval": interval,
@@ -42,6 +45,16 @@ def environment() -> Environment:
 def percent(value: Any, digits: int = 2) -> str:
     """A fraction as percent, 0.9193 → 91.93 %."""
     return NOT_THERE if _missing(value) else f"{100 * value:.{digits}f} %"
+
+
+def level(fraction: float) -> str:
+    """A fraction that a parameter sets, as percent with the digits that it has: 0.95 → 95 %, 0.999 → 99.9 %."""
+    return f"{100 * fraction:g} %"
+
+
+def plain(value: float) -> str:
+    """A parameter as a decimal number, with an exponent only where it is very small or very large."""
+    return np.format_float_positional(value, trim="-") if 1e-9 <= value < 1e9 else f"{value:g}"
 
 
 def number(value: Any, decimals: int = 4) -> str:

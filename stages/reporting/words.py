@@ -15,7 +15,7 @@ import pandas as pd
 
 from nnlib.evidence.claims import said
 from nnlib.evidence.tables import FATES
-from stages.reporting.formats import NOT_THERE, decimal, number, percent, points
+from stages.reporting.formats import NOT_THERE, decimal, level, number, percent, points
 from stages.reporting.labels import LABELS
 from stages.reporting.results import READER, Results
 
@@ -73,7 +73,7 @@ def seeds(r: Results) -> Words:
         worst = ranked.value_counts().index[0]
         often = (ranked == worst).sum()
         title = f"Seed {worst} is the lowest of {len(table.columns)} in {often} of {len(ranked)} configurations"
-    limit = percent(r.params.evidence.collapsed_below, 0)
+    limit = level(r.params.evidence.collapsed_below)
     counts = {kind: int((failed.to_numpy() == kind).sum()) for kind in FATES}
     return Words(
         title,

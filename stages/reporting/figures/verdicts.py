@@ -37,7 +37,9 @@ def verdicts(r: Results, layout: Layout) -> Figure:
                 ax.plot(part["within"] / part["replicas"], place, "D", mfc="none", mec=INK, ms=4, clip_on=False)
         colour, _ = VERDICT_STYLE[claim["verdict"]]
         at, side = (1, "right") if layout.narrow else (1.04, "left")
-        ax.text(at, y + (0.38 if layout.narrow else 0), claim["verdict"], color=colour, ha=side, va="center", weight="bold")
+        ax.text(
+            at, y + (0.38 if layout.narrow else 0), claim["verdict"], color=colour, ha=side, va="center", weight="bold"
+        )
     ax.axvline(0.5, color=INK, lw=0.9, ls=":")
     row_labels(ax, layout, [fill(claim["says"], 52 if layout.narrow else 62) for claim in claims])
     ax.set_xlim(-0.03, 1.03)

@@ -1,0 +1,191 @@
+"""Whatever the door of the parameters lets in comes through every stage to verdicts and a report.
+
+pytest tests/test_any_parameters.py                                   two sets of parameters
+pytest tests/test_any_parameters.py --hypothesis-profile=thorough     500
+"""
+
+import contextlib
+import html
+import json
+import re
+import shutil
+from copy import deepcopy
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+import pytest
+import torch
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from pipeline import REPOSITORY, TINY
+
+from nnlib.data.mnist import load_raw
+from stages import check, evaluate, parameters, preprocess, report, timing, train, verdicts, weight_diff
+from stages.common import PUBLISHED
+from stages.reporting.catalogue import CATALOGUE
+
+RAW = parameters.read_yaml(REPOSITORY / "params.yaml")
+EXPERIMENTS = parameters.read_yaml(REPOSITORY / "dvc.yaml")["stages"]["experiment"]["foreach"]
+EIGHT_HIDDEN = [784, 9, 8, 8, 7, 7, 6, 6, 5, 10]
+
+
+def merged(one: dict, other: dict) -> dict:
+    """One nested mapping with the values of the other."""
+    result = deepcopy(one)
+    for name, value in other.items():
+        result[name] = merged(result[name], value) if isinstance(value, dict) else value
+    return result
+
+
+SMALL = merged(RAW, TINY | {"device": "cpu"})
+SMALL = merged(SMALL, {"preprocess": {"examples": 400}, "timing": {"steps": 2}, "evidence": {"resamples": 100}})
+
+
+def some(*values):
+    return st.sampled_from(values)
+
+
+CHANGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "replicas": st.integers(1, 4),
+        "seed": some(0, 1, 2**62 - 1),
+        "epochs": st.integers(1, 3),
+        "batch_size": some(1, 7, 32, 200),
+        "learning_rate": some(1e-30, 0.009, 0.5, 1000, 1e5, 1e10, 1e38),
+        "l2": some(0, 1e-5, 0.01, 1, 1e38),
+        "network": st.fixed_dictionaries(
+            {},
+            optional={
+                "layers_dims": some(
+                    [784, 10],
+                    [784, 30, 10],
+                    [784, 1, 10],
+                    [784, 16, 16, 8, 8, 10],
+                    EIGHT_HIDDEN,
+                ),
+                "initialization": some("he_fan_out", "he_fan_in", "xavier"),
+            },
+        ),
+        "stopping": st.fixed_dictionaries(
+            {},
+            optional={
+                "rule": some("change", "improvement"),
+                "look_every": some(1, 5, 100, 10**6),
+                "patience": some(1, 3, 100),
+                "threshold": some(0, 1e-9, 0.1, 1e9),
+            },
+        ),
+        "preprocess": st.fixed_dictionaries(
+            {},
+            optional={
+                "pool": some("train", "all"),
+                "examples": some(300, 401),
+                "test": some(0.01, 0.2, 0.25),
+                "validation": some(0.01, 0.2, 0.25),
+                "seed": some(0, 2**62 - 1),
+            },
+        ),
+        "grid": st.fixed_dictionaries(
+            {},
+            optional={
+                "batch_size": some([32], [32.0, 64], [7, 128, 32, 1]),
+                "epochs": some([1], [2, 1], [50, 1]),
+                "l2": some([0], [0, "1e-5"], [0.04, 0.01], [0.01, 0.010001], [1e38]),
+            },
+        ),
+        "evidence": st.fixed_dictionaries(
+            {},
+            optional={
+                "confidence": some(0.01, 0.5, 0.9, 0.999),
+                "resamples": some(100, 101),
+                "seed": some(0, 2**62 - 1),
+                "early_steps": some(1, 10, 10**6),
+                "collapsed_below": some(0.01, 0.5, 0.99),
+            },
+        ),
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def raw(mnist):
+    return load_raw(mnist)
+
+
+@contextlib.contextmanager
+def pipeline(changes: dict, raw):
+    """A folder in which every stage has run, in this process, as dvc.yaml has them, with these parameters."""
+    with (
+        TemporaryDirectory() as name,
+        contextlib.chdir(name),
+        pytest.MonkeyPatch.context() as patch,
+        torch.enable_grad(),
+    ):
+        patch.setattr(preprocess, "load_raw", lambda _: raw)
+        patch.delenv("REPLICA_STORE", raising=False)
+        for file in ("dvc.yaml", PUBLISHED):
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / file, file)
+        params = parameters.check(merged(SMALL, changes))
+        check.main(params)
+        preprocess.main(params)
+        train.main(params, "grid")
+        evaluate.main(params, "grid")
+        for key, item in EXPERIMENTS.items():
+            l2 = str(item["l2"]).replace("${l2}", str(params.l2))
+            train.main(params, f"experiment-{key}", "--batchnorm", item["batchnorm"], "--l2", l2)
+            evaluate.main(params, f"experiment-{key}")
+        for stage in (weight_diff, timing, verdicts, report):
+            stage.main(params)
+        yield params, Path(name) / "reports"
+
+
+def not_json(constant: str):
+    raise AssertionError(f"{constant} is not JSON")
+
+
+def drawn(path: Path) -> list[str]:
+    """The texts of a figure: its letters are outlines, and beside them matplotlib puts what they say."""
+    return [html.unescape(text) for text in re.findall(r"<!-- (.*?) -->", path.read_text(encoding="utf-8"))]
+
+
+# Two replicas of four diverge in experiment 1, all in 2 and 3; no cell of the grid is the study's.
+MIXED = {"learning_rate": 1e5, "replicas": 4, "grid": {"l2": [0, "1e-5"], "batch_size": [32.0, 64]}}
+DEEP = {"network": {"layers_dims": EIGHT_HIDDEN}, "replicas": 1, "epochs": 1, "preprocess": {"pool": "all"}}
+FEW = settings.get_current_profile_name() != "thorough"
+
+
+@settings(settings.default, suppress_health_check=[HealthCheck.too_slow], **({"max_examples": 1} if FEW else {}))
+@example(changes=MIXED)
+@given(changes=CHANGES)
+def test_whatever_is_let_in_comes_through_to_a_report(changes, raw):
+    with pipeline(changes, raw) as (params, folder):
+        study = parameters.read_yaml(PUBLISHED)
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"), parse_constant=not_json)
+        assert summary["for"] + summary["against"] + summary["open"] == len(study["claims"])
+        table = pd.read_csv(folder / "verdicts.csv")
+        assert list(table["claim"].unique()) == [claim["id"] for claim in study["claims"]]
+
+        replicas = {path.parent.name: pd.read_csv(path) for path in folder.glob("runs/*/replicas.csv")}
+        page = (folder / "report.html").read_text(encoding="utf-8")
+        (data,) = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
+        json.loads(data, parse_constant=not_json)
+        page = html.unescape(re.sub(r"<(script|style|svg)\b.*?</\1>", "", page, flags=re.DOTALL))
+        texts = {name: drawn(folder / f"figures/{name}.svg") for name in CATALOGUE}
+        for text in (page, (folder / "report.md").read_text(encoding="utf-8"), *map("\n".join, texts.values())):
+            assert not re.findall(r".*\b(?:nan|NaN|inf|None|undefined)\b.*", text)
+
+        dims = params.network.layers_dims
+        for layer, (inputs, units) in enumerate(pairwise(dims), start=1):
+            assert f"W{layer}: {units} units × {inputs} inputs" in texts["weight-differences"]
+            assert f"W{layer}  ({units} × {inputs})" in texts["weight-distributions"]
+        assert "-".join(map(str, dims)) in page
+        assert f"{100 * params.evidence.confidence:g} % bootstrap intervals" in page
+        for cell in train.cells(params).values():
+            assert f"batch {cell.batch_size}, {cell.epochs} epochs, λ {cell.L2:g}" in texts["grid"]
+        (diverged,) = re.findall(r"Replicas that diverged \(.*?\): (.*)\.", page)
+        lost = replicas["experiment-1"]["test_accuracy"].isna().sum()
+        assert f"experiment 1  plain ({lost} of {params.replicas})" in diverged or not lost
