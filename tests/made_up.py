@@ -20,7 +20,15 @@ from stages.reporting.results import Results
 from stages.train import cells
 
 STATISTICS: dict[str, Any] = {"confidence": 0.95, "resamples": 100, "seed": 0}
-BATCHNORM = {"1": "none", "2": "straight_through", "3": "none", "4": "straight_through", "2-exact": "exact"}
+# Of each experiment: its batch norm, and whether it has L2.
+EXPERIMENTS = {
+    "1": ("none", False),
+    "2": ("straight_through", True),
+    "3": ("none", True),
+    "4": ("straight_through", False),
+    "2-exact": ("exact", True),
+    "4-exact": ("exact", False),
+}
 
 
 def images(count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -35,7 +43,7 @@ def made_up(*, diverged: tuple[str, ...] = (), **changes: Any) -> Results:
     params = parameters.check(read_yaml(REPOSITORY / "params.yaml") | changes)
     study = read_yaml(REPOSITORY / "data/published/study.yaml")
     data = {name: images(40) for name in ("train", "validation", "test", "official")}
-    wanted = cells(params) | {f"experiment-{key}": experiment(params, rule) for key, rule in BATCHNORM.items()}
+    wanted = cells(params) | {f"experiment-{key}": experiment(params, *kind) for key, kind in EXPERIMENTS.items()}
     runs = {key: run(settings, params, key in diverged) for key, settings in wanted.items()}
     seeds = [params.seed + k for k in range(params.replicas)]
     tables = {
@@ -66,16 +74,20 @@ def made_up(*, diverged: tuple[str, ...] = (), **changes: Any) -> Results:
         curves={key: curve_table(one, 120) for key, one in runs.items()},
         models={key: one for key, one in runs.items() if key[:11] == "experiment-"},
         epochs=epoch_gains(settings[settings["stage"] == "grid"], measured, **STATISTICS),
-        timing=pd.DataFrame({"code": ["loop", "engine"] * 2, "experiment-1": 1.0, "experiment-4": [1.2, 1.1] * 2}),
+        timing=pd.DataFrame(
+            {"code": ["loop", "engine"] * 2, "steps": 10}
+            | {f"experiment-{key}": 1.0 for key in (1, 2, 3)}
+            | {"experiment-4": [1.2, 1.1] * 2}
+        ),
         weights=weights,
         weight_differences=differences,
         test=data["test"],
     )
 
 
-def experiment(params: Any, rule: str) -> Settings:
+def experiment(params: Any, rule: str, has_l2: bool) -> Settings:
     batchnorm = {} if rule == "none" else {"use_batchnorm": True, "batchnorm_rule": rule}
-    return Settings(params.network.layers_dims, epochs=params.epochs, L2=params.l2, **batchnorm)
+    return Settings(params.network.layers_dims, epochs=params.epochs, L2=params.l2 * has_l2, **batchnorm)
 
 
 def run(settings: Settings, params: Any, diverges: bool) -> Run:

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from made_up import BATCHNORM, made_up
+from made_up import EXPERIMENTS, made_up
 from pipeline import REPOSITORY
 
 from stages.reporting import colours, words
@@ -14,7 +14,7 @@ from stages.reporting.catalogue import CATALOGUE
 from stages.reporting.figures.style import DARKEST, WIDE, spread
 from stages.reporting.formats import decimal, inline_svg, power
 
-ALL = tuple(f"experiment-{key}" for key in BATCHNORM)
+ALL = tuple(f"experiment-{key}" for key in EXPERIMENTS)
 GRID = {"batch_size": [32, 64], "epochs": [1, 2], "l2": [0.01]}
 SMALL = {"replicas": 3, "epochs": 1, "grid": GRID}
 NETWORK = {"initialization": "xavier"}
