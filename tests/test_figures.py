@@ -66,6 +66,16 @@ def test_a_finding_is_computed():
     assert r.gap("experiment-1").median() == gap
 
 
+def test_a_replica_that_jumps_is_told_with_its_step():
+    r = made_up(**SMALL)
+    curve = r.curves["experiment-1"]
+    for name, values in {"": 1.0, "_high": [1, 1, 3, 3, 3]}.items():
+        curve[f"sum_squared_weights{name}"] = values
+    assert f"1 plain (step {curve['step'][2]:,})" in words.weights_squared(r).caption
+    curve["sum_squared_weights_high"] = 1.0
+    assert "1 plain" not in words.weights_squared(r).caption
+
+
 def test_diverged_runs_are_in_no_number():
     r = made_up(**CASES["many units, experiment 3 diverged"])
     assert "experiment-3" not in r.confusion
