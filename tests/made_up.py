@@ -12,15 +12,31 @@ from nnlib import Run, Settings
 from nnlib.data.dataset import one_hot
 from nnlib.evidence.claims import Claim, decide
 from nnlib.evidence.inspection import weight_table
-from nnlib.evidence.measures import curve_table, replica_table
-from nnlib.evidence.tables import epoch_gains, fidelity_table, verdict_table
+from nnlib.evidence.measures import Early, curve_table, replica_table
+from nnlib.evidence.tables import (
+    baseline_table,
+    claim_table,
+    comparison_table,
+    epoch_gains,
+    explanation_table,
+    fidelity_table,
+    low_table,
+)
 from stages import parameters
 from stages.parameters import read_yaml
 from stages.reporting.results import Results
 from stages.train import cells
 
-STATISTICS: dict[str, Any] = {"confidence": 0.95, "resamples": 100, "seed": 0}
-BATCHNORM = {"1": "none", "2": "straight_through", "3": "none", "4": "straight_through", "2-exact": "exact"}
+CONFIDENCE = 0.95
+# Of each experiment: its batch norm, and whether it has L2.
+EXPERIMENTS = {
+    "1": ("none", False),
+    "2": ("straight_through", True),
+    "3": ("none", True),
+    "4": ("straight_through", False),
+    "2-exact": ("exact", True),
+    "4-exact": ("exact", False),
+}
 
 
 def images(count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -35,11 +51,11 @@ def made_up(*, diverged: tuple[str, ...] = (), **changes: Any) -> Results:
     params = parameters.check(read_yaml(REPOSITORY / "params.yaml") | changes)
     study = read_yaml(REPOSITORY / "data/published/study.yaml")
     data = {name: images(40) for name in ("train", "validation", "test", "official")}
-    wanted = cells(params) | {f"experiment-{key}": experiment(params, rule) for key, rule in BATCHNORM.items()}
+    wanted = cells(params) | {f"experiment-{key}": experiment(params, *kind) for key, kind in EXPERIMENTS.items()}
     runs = {key: run(settings, params, key in diverged) for key, settings in wanted.items()}
     seeds = [params.seed + k for k in range(params.replicas)]
     tables = {
-        key: replica_table(one, seeds, data, wanted[key].use_batchnorm, early_steps=3) for key, one in runs.items()
+        key: replica_table(one, seeds, data, wanted[key].use_batchnorm, Early(3, 2)) for key, one in runs.items()
     }
     measured: dict[str, Any] = {
         key: {str(name): table[name].to_numpy() for name in table} for key, table in tables.items()
@@ -51,6 +67,7 @@ def made_up(*, diverged: tuple[str, ...] = (), **changes: Any) -> Results:
         for key, one in wanted.items()
     )
     claims = [Claim.from_record(record) for record in study["claims"]]
+    verdicts = decide(claims, measured, study["published"], confidence=CONFIDENCE)
     weights = weight_table(runs["experiment-1"], runs["experiment-3"])
     differences = {
         name: runs["experiment-1"].parameters[name] - runs["experiment-3"].parameters[name]
@@ -61,21 +78,29 @@ def made_up(*, diverged: tuple[str, ...] = (), **changes: Any) -> Results:
         study=study,
         runs=settings,
         tables=tables,
-        verdicts=verdict_table(decide(claims, measured, study["published"], **STATISTICS), measured),
-        fidelity=fidelity_table(study["published"], measured, **STATISTICS),
+        claims=claim_table(verdicts, measured, draws=100, seed=0),
+        comparisons=comparison_table(verdicts),
+        baseline=baseline_table(study["published"], measured),
+        explanations=explanation_table(study["explanations"], study["published"], measured),
+        low=low_table(settings, measured, params.evidence.collapsed_below),
+        fidelity=fidelity_table(study["published"], measured, confidence=CONFIDENCE),
         curves={key: curve_table(one, 120) for key, one in runs.items()},
         models={key: one for key, one in runs.items() if key[:11] == "experiment-"},
-        epochs=epoch_gains(settings[settings["stage"] == "grid"], measured, **STATISTICS),
-        timing=pd.DataFrame({"code": ["loop", "engine"] * 2, "experiment-1": 1.0, "experiment-4": [1.2, 1.1] * 2}),
+        epochs=epoch_gains(settings[settings["stage"] == "grid"], measured, confidence=CONFIDENCE),
+        timing=pd.DataFrame(
+            {"code": ["loop", "engine"] * 2, "steps": 10}
+            | {f"experiment-{key}": 1.0 for key in (1, 2, 3)}
+            | {"experiment-4": [1.2, 1.1] * 2}
+        ),
         weights=weights,
         weight_differences=differences,
         test=data["test"],
     )
 
 
-def experiment(params: Any, rule: str) -> Settings:
+def experiment(params: Any, rule: str, has_l2: bool) -> Settings:
     batchnorm = {} if rule == "none" else {"use_batchnorm": True, "batchnorm_rule": rule}
-    return Settings(params.network.layers_dims, epochs=params.epochs, L2=params.l2, **batchnorm)
+    return Settings(params.network.layers_dims, epochs=params.epochs, L2=params.l2 * has_l2, **batchnorm)
 
 
 def run(settings: Settings, params: Any, diverges: bool) -> Run:

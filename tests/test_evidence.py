@@ -6,9 +6,9 @@ import pytest
 import torch
 from problems import problem
 
-from nnlib import Settings, predict, train_replicas
+from nnlib import Settings, initialize_parameters, predict, train_replicas
 from nnlib.evidence.anomaly import implied_weights
-from nnlib.evidence.inspection import confident_mistakes, confusion_matrix, readings, weight_table
+from nnlib.evidence.inspection import confident_mistakes, confusion_matrix, readings, weight_changes, weight_table
 from nnlib.evidence.measures import Early, curve_table, history_measures, is_measure, log_table, replica_table
 from nnlib.evidence.tables import (
     baseline_table,
@@ -228,3 +228,19 @@ def test_undertrained_is_told_from_collapsed():
     assert table.loc["b"].tolist() == [4, 0, 1, 1]
     assert table.loc["c"].tolist() == [4, 0, 1, 0]
     assert len(low_table(GRID, {key: {"test_accuracy": [0.9]} for key in "abc"}, 0.8)) == 0
+
+
+def test_what_training_changed_is_the_last_weights_less_the_first():
+    run = trained(rule="xavier")
+    network = {name: value[1] for name, value in run.parameters.items()}
+    first = initialize_parameters([6, 5, 3], rule="xavier", seed=SEEDS[1], dtype=torch.float64)
+    changes = weight_changes(network, rule="xavier", seed=SEEDS[1])
+    assert changes.keys() == {"W1", "W2"}
+    for name, change in changes.items():
+        assert torch.equal(change, network[name] - first[name])
+        assert change.abs().max() > 0
+
+
+def test_numbers_of_layers_that_our_network_has_not_are_left_out():
+    table = fidelity_table({"a": {"x": 0.5, "mean_W9": 1.0}}, {"a": {"x": [0.4, 0.6]}}, **STATISTICS)
+    assert table["measure"].tolist() == ["x"]

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from made_up import BATCHNORM, made_up
+from made_up import EXPERIMENTS, made_up
 from pipeline import REPOSITORY
 
 from stages.reporting import colours, words
@@ -14,7 +14,7 @@ from stages.reporting.catalogue import CATALOGUE
 from stages.reporting.figures.style import DARKEST, WIDE, spread
 from stages.reporting.formats import decimal, inline_svg, power
 
-ALL = tuple(f"experiment-{key}" for key in BATCHNORM)
+ALL = tuple(f"experiment-{key}" for key in EXPERIMENTS)
 GRID = {"batch_size": [32, 64], "epochs": [1, 2], "l2": [0.01]}
 SMALL = {"replicas": 3, "epochs": 1, "grid": GRID}
 NETWORK = {"initialization": "xavier"}
@@ -64,6 +64,16 @@ def test_a_finding_is_computed():
     assert f"highest with {r.labels[best]} (median {100 * accuracies[best]:.2f} %)" in words.grid(r).title
     gap = (r.tables["experiment-1"]["train_accuracy"] - r.tables["experiment-1"]["validation_accuracy"]).median()
     assert r.gap("experiment-1").median() == gap
+
+
+def test_a_replica_that_jumps_is_told_with_its_step():
+    r = made_up(**SMALL)
+    curve = r.curves["experiment-1"]
+    for name, values in {"": 1.0, "_high": [1, 1, 3, 3, 3]}.items():
+        curve[f"sum_squared_weights{name}"] = values
+    assert f"1 plain (step {curve['step'][2]:,})" in words.weights_squared(r).caption
+    curve["sum_squared_weights_high"] = 1.0
+    assert "1 plain" not in words.weights_squared(r).caption
 
 
 def test_diverged_runs_are_in_no_number():

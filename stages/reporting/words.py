@@ -170,8 +170,9 @@ def experiment_costs(r: Results) -> Words:
 
 def weights_squared(r: Results) -> Words:
     lasts = {key: r.last(key, "sum_squared_weights") for key in r.experiments}
-    jumps = [f"{LABELS[key].text}" for key in r.experiments if _one_jumps(r.tables[key])]
-    jump = f" In experiment {listed(jumps)} one replica ends ten times above all others." if jumps else ""
+    steps = {LABELS[key].text: _jump(r.curves[key]) for key in r.experiments}
+    said = listed(f"{label} (step {step:,})" for label, step in steps.items() if step)
+    jump = f" The highest replica jumps away from the median in {said}." if said else ""
     return Words(
         _highest(r, lasts, "Σ W² ends highest", "The sum of squared weights"),
         "Median over the replicas (line), lowest to highest (band), each label beside its line's end. Dotted: what the "
@@ -390,10 +391,11 @@ def _highest(r: Results, lasts: Mapping[str, float], begins: str, neutral: str) 
     )
 
 
-def _one_jumps(table: pd.DataFrame) -> bool:
-    """Whether one replica ends ten times above the next."""
-    last = table.loc[table["diverged_at"] == 0, "sum_squared_weights"].sort_values()
-    return len(last) > 1 and last.iloc[-1] > 10 * last.iloc[-2]
+def _jump(curve: pd.DataFrame, factor: float = 1.4) -> int | None:
+    """The step at which the highest Σ W² grows by that factor more than the median, from one look to the next."""
+    growth = curve["sum_squared_weights_high"] / curve["sum_squared_weights"]
+    jumps = curve["step"][growth / growth.shift() > factor]
+    return int(jumps.iloc[0]) if len(jumps) else None
 
 
 def _size(values: np.ndarray) -> float:
