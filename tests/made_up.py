@@ -54,9 +54,7 @@ def made_up(*, diverged: tuple[str, ...] = (), **changes: Any) -> Results:
     wanted = cells(params) | {f"experiment-{key}": experiment(params, *kind) for key, kind in EXPERIMENTS.items()}
     runs = {key: run(settings, params, key in diverged) for key, settings in wanted.items()}
     seeds = [params.seed + k for k in range(params.replicas)]
-    tables = {
-        key: replica_table(one, seeds, data, wanted[key].use_batchnorm, Early(3, 2)) for key, one in runs.items()
-    }
+    tables = {key: replica_table(one, seeds, data, wanted[key].use_batchnorm, Early(3, 2)) for key, one in runs.items()}
     measured: dict[str, Any] = {
         key: {str(name): table[name].to_numpy() for name in table} for key, table in tables.items()
     }
