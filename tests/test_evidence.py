@@ -53,6 +53,31 @@ def test_a_diverged_replica_has_its_step_and_no_accuracy():
     assert table["validation_cost"].isna().tolist() == [False, True, False]
     assert table["test_accuracy"].isna().tolist() == [False, True, False]
     assert table["mean_validation_cost"].isna().tolist() == [False, True, False]
+    assert table["roughness"].isna().tolist() == [False, True, False]
+
+
+def test_what_is_infinite_is_missing_from_every_table():
+    run = trained()
+    run.parameters["W1"][1] = torch.inf
+    run.validation_cost[2] = torch.inf
+    run.validation_cost[3, 1] = torch.inf
+    table = replica_table(run, SEEDS, DATA, use_batchnorm=False, early=EARLY)
+    curve = curve_table(run, points=100)
+    assert table["sum_squared_weights"].isna().tolist() == [False, True, False]
+    assert curve["validation_cost"].isna().tolist() == [False, False, True, False, False]
+    assert curve["validation_cost_high"][3] == run.validation_cost[3, [0, 2]].max().item()
+    for any_table in (table, curve, log_table(run, 1), weight_table(run, trained())):
+        assert not np.isinf(any_table.select_dtypes("number").to_numpy()).any()
+
+
+def test_a_network_whose_output_is_not_finite_reads_nothing():
+    run, (X, Y) = trained(), DATA["test"]
+    sound = {name: value[:1] for name, value in run.parameters.items()}
+    run.parameters["W1"][1:] = torch.nan
+    lost = {name: value[1] for name, value in run.parameters.items()}
+    both = confusion_matrix(X, Y, run.parameters, use_batchnorm=False)
+    assert np.array_equal(both, confusion_matrix(X, Y, sound, use_batchnorm=False))
+    assert len(readings(X, Y, lost)) == 0
 
 
 def test_a_stopped_replica_has_the_costs_of_its_last_look():
@@ -147,7 +172,7 @@ def test_costs_that_imply_nothing_are_refused(mistake):
 
 def test_a_published_number_inside_and_one_outside_our_range():
     measured = {"a": {"x": [1.0, 2.0, 3.0, np.nan]}, "b": {"x": [1.0, 2.0, 3.0]}}
-    published = {"a": {"x": 2.5}, "b": {"x": 4.0}, "gone": {"x": 1.0}}
+    published = {"a": {"x": 2.5, "not measured": 1.0}, "b": {"x": 4.0}, "gone": {"x": 1.0}}
     table = fidelity_table(published, measured, confidence=0.95)
     assert table["run"].tolist() == ["a", "b"]
     assert table["inside"].tolist() == [True, False]
@@ -242,5 +267,5 @@ def test_what_training_changed_is_the_last_weights_less_the_first():
 
 
 def test_numbers_of_layers_that_our_network_has_not_are_left_out():
-    table = fidelity_table({"a": {"x": 0.5, "mean_W9": 1.0}}, {"a": {"x": [0.4, 0.6]}}, **STATISTICS)
+    table = fidelity_table({"a": {"x": 0.5, "mean_W9": 1.0}}, {"a": {"x": [0.4, 0.6]}}, confidence=0.95)
     assert table["measure"].tolist() == ["x"]

@@ -25,7 +25,9 @@ PARTS = ("finding", "verdicts", "pipeline")
 
 def arrows() -> list[tuple[str, str]]:
     """The pipeline as `dvc dag` has it, with the stages of a group drawn as one."""
-    dag = subprocess.run(["dvc", "dag", "--dot"], capture_output=True, text=True, check=True).stdout
+    dag = subprocess.run(
+        [sys.executable, "-m", "dvc", "dag", "--dot"], capture_output=True, text=True, check=True
+    ).stdout
     stages = list(read_yaml("dvc.yaml")["stages"])
     pairs = {(a.split("@")[0], b.split("@")[0]) for a, b in re.findall(r'"(.+?)" -> "(.+?)"', dag)}
     return sorted(pairs, key=lambda pair: (stages.index(pair[0]), stages.index(pair[1])))
