@@ -99,7 +99,7 @@ def test_an_interrupted_pipeline_goes_on_with_the_stage_that_was_not_finished(fi
         (DATASET, "swapped"),
         (MODEL, "truncated"),
         (MODEL, "gone"),
-        ("reports/verdicts.csv", "swapped"),
+        ("reports/verdicts/claims.csv", "swapped"),
     ],
 )
 def test_a_damaged_file_is_made_again(name: str, damage: str, finished: Project, tmp_path: Path):
@@ -186,7 +186,7 @@ def test_no_source_for_mnist_is_one_error_and_leaves_nothing(finished: Project, 
 
 def test_the_report_escapes_what_it_prints(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
-    path = project.folder / "reports" / "verdicts.csv"
+    path = project.folder / "reports" / "verdicts" / "claims.csv"
     path.write_text(path.read_text().replace("Batch norm with L2 has", "<script>alert(1)</script>"))
     project.python("stages.report")
     page = (project.folder / "reports" / "report.html").read_text(encoding="utf-8")

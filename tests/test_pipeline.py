@@ -18,6 +18,9 @@ DVC = read_yaml(REPOSITORY / "dvc.yaml")["stages"]
 EXPERIMENTS = ["1", "2", "3", "4", "2-exact", "4-exact"]
 
 
+VERDICT_TABLES = ("claims", "comparisons", "fidelity", "baseline", "explanations", "epochs", "low")
+
+
 def entries(project: Project) -> set[Path]:
     return set((project.folder / "data" / "replicas").rglob("*.safetensors"))
 
@@ -26,8 +29,9 @@ def test_the_whole_pipeline_writes_every_result(finished: Project):
     for name in ["grid", *(f"experiment-{key}" for key in EXPERIMENTS)]:
         folder = finished.folder / "reports" / "runs" / name
         assert {path.name for path in folder.iterdir()} == {"runs.csv", "replicas.csv", "curves.csv", "log.csv"}
-    for name in ("report.html", "report.md", "verdicts.csv", "fidelity.csv", "epochs.csv", "weight-diff.csv"):
-        assert (finished.folder / "reports" / name).stat().st_size > 100
+    tables = [f"verdicts/{name}.csv" for name in VERDICT_TABLES]
+    for name in ("report.html", "report.md", "weight-diff.csv", *tables):
+        assert (finished.folder / "reports" / name).stat().st_size > 50
     assert not list(finished.folder.rglob("*.part"))
 
 
@@ -118,8 +122,8 @@ def test_a_fresh_clone_has_metrics_and_a_fresh_lock_and_judges_an_edited_claim(f
     study.write_text(study.read_text().replace("low: 1}", "low: -9}"))
     out = clone.dvc("repro", "--allow-missing", "verdicts").stdout
     assert stages_that_ran(out) == ["check", "verdicts"], out
-    table = pd.read_csv(clone.folder / "reports/verdicts.csv")
-    assert table[table["claim"] == "cost-anomaly"]["low_bound"].tolist() == [-9]
+    table = pd.read_csv(clone.folder / "reports/verdicts/comparisons.csv")
+    assert table[table["claim"] == "interaction-is-the-cause"]["low"].tolist() == [-9]
 
 
 def test_an_experiment_is_an_entry_and_a_label(finished: Project, tmp_path: Path):
@@ -178,10 +182,22 @@ def in_a_copy(tmp_path, monkeypatch):
 
 STUDY = "data/published/study.yaml"
 MISTAKES = {
-    "key": (STUDY, "  figure: grid-costs", "  figur: grid-costs", "claim batch-32-faster: .*figur"),
-    "figure": (STUDY, "figure: grid-costs", "figure: costs", "claim batch-32-faster: expected a figure of"),
+    "key": (STUDY, "  figure: grid-costs", "  figur: grid-costs", "claim batch-32-faster-per-step: .*figur"),
+    "figure": (STUDY, "figure: grid-costs", "figure: costs", "claim batch-32-faster-per-step: expected a figure of"),
     "run": (STUDY, "experiment-3/std_W1", "experiment-33/std_W1", "claim l2-weight-spread: .*, got 'experiment-33'"),
     "measure": (STUDY, "experiment-3/std_W1", "experiment-3/sd_W1", "claim l2-weight-spread: .*, got 'sd_W1'"),
+    "margin": (
+        STUDY,
+        "high: 0, margin: 0.02",
+        "high: 0, margin: 0",
+        "claim batch-32-faster-per-step: .*a margin above 0",
+    ),
+    "explanation": (
+        STUDY,
+        "    grid-b32-e50-l0.04/test_accuracy: ",
+        "    grid-b32-e51-l0.04/test_accuracy: ",
+        "explanation",
+    ),
     "label": ("dvc.yaml", "      2-exact:", "      2-new: {}\n      2-exact:", "experiment-2-new: expected a label"),
 }
 
