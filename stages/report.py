@@ -7,6 +7,7 @@ from stages.common import FIGURES, PLOTS, REPORTS, run
 from stages.parameters import Parameters
 from stages.reporting import figures
 from stages.reporting.catalogue import CATALOGUE
+from stages.reporting.explosion import explosion_data
 from stages.reporting.formats import environment
 from stages.reporting.playground import playground_data
 from stages.reporting.results import Results
@@ -21,6 +22,7 @@ def main(params: Parameters) -> None:
         "results": results,
         "catalogue": CATALOGUE,
         "params": params,
+        "explosion": explosion_data(params, results.train, results.test),
         "playground": playground_data(results.networks, *results.test),
     }
     templates = environment()
