@@ -54,9 +54,10 @@ def write_page(path, section, **context):
 @pytest.fixture(scope="module")
 def addresses(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
+    records = {name: explosion_data(settings(dims), TRAIN, TEST) for name, dims in NETWORKS.items()}
     return {
-        name: write_page(folder / f"{i}.html", "explosion.html.j2", explosion=explosion_data(settings(dims), TRAIN, TEST))
-        for i, (name, dims) in enumerate(NETWORKS.items())
+        name: write_page(folder / f"{i}.html", "explosion.html.j2", explosion=record)
+        for i, (name, record) in enumerate(records.items())
     }
 
 
@@ -152,7 +153,9 @@ return [layers.map(({ W, b }) => ({ W: Array.from(W), b: Array.from(b) })), cost
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize(
-    ("batchnorm", "rule"), [(False, "exact"), (True, "straight_through"), (True, "exact")], ids=["off", "left-out", "true"]
+    ("batchnorm", "rule"),
+    [(False, "exact"), (True, "straight_through"), (True, "exact")],
+    ids=["off", "left-out", "true"],
 )
 def test_steps_agree_with_nnlib(opened, network, batchnorm, rule):
     """Fifty steps with L2 from the same weights, the last batch a small one."""
@@ -230,14 +233,14 @@ def test_left_out_derivative_lies_along_the_weights_and_true_one_does_not(page):
 def test_the_same_seed_gives_the_same_curves_and_another_seed_others(page):
     curves = []
     train(page)
-    for seed in ("5", "5", "6"):
+    for seed in ("5", "6", "5"):
         type_into(page, "seed", seed)
         until(page, lambda: steps(page) == 0)
         train(page)
         points = page.execute_script("return explosion.points.filter(({ step }) => step % 100 === 0).slice(0, 4)")
         curves.append(points)
     assert [point["step"] for point in curves[0]] == [0, 100, 200, 300]
-    assert curves[0] == curves[1] != curves[2]
+    assert curves[0] == curves[2] != curves[1]
 
 
 def test_scaling_the_hidden_layers_changes_no_probability_with_batch_norm_and_does_without(page):
@@ -249,13 +252,16 @@ def test_scaling_the_hidden_layers_changes_no_probability_with_batch_norm_and_do
     assert [number(page, name) for name in ("accuracy", "cross-entropy")] == before
     change = re.search(r"more than (\S+ × 10⁻\S+|\S+) from", find(page, ".scaled").text)[1]
     assert "10⁻" in change
+    slide(page, Keys.ARROW_LEFT, 10)
+    until(page, lambda: find(page, "output").text == "× 1" and number(page, "Σ W²") == squares)
+
+
+def test_scaling_the_hidden_layers_changes_probabilities_without_batch_norm(page):
     click(page, "[name=useBatchnorm]")
-    slide(page, Keys.ARROW_RIGHT)
-    until(page, lambda: "× 10⁻" not in find(page, ".scaled").text)
-    slide(page, Keys.ARROW_LEFT, 11)
-    until(page, lambda: find(page, "output").text == "× 1")
-    click(page, "[name=useBatchnorm]")
-    until(page, lambda: number(page, "Σ W²") == squares)
+    train(page)
+    slide(page, Keys.ARROW_RIGHT, 10)
+    until(page, lambda: find(page, "output").text == "× 3.162")
+    assert float(re.search(r"more than (\S+) from", find(page, ".scaled").text)[1]) > 0.01
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -336,7 +342,8 @@ const behind = (node) => {
   return colour !== "rgba(0, 0, 0, 0)" ? colour : behind(node.parentElement);
 };
 return [...document.querySelectorAll(`${arguments[0]} *`)]
-  .filter((node) => node.checkVisibility() && [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim()))
+  .filter((node) => node.checkVisibility())
+  .filter((node) => [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim()))
   .filter((node) => !["SCRIPT", "STYLE", "NOSCRIPT"].includes(node.tagName))
   .map((node) => {
     const style = getComputedStyle(node), ink = node.namespaceURI.endsWith("svg") ? style.fill : style.color;

@@ -10,11 +10,15 @@ from torch import Tensor
 
 from stages.parameters import Parameters
 
-LEVELS = 15
+LEVELS = 15  # the greatest of the grey levels
 
 
 def explosion_data(
-    params: Parameters, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], examples: int = 2000, held_out: int = 500
+    params: Parameters,
+    train: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    examples: int = 2000,
+    held_out: int = 500,
 ) -> dict[str, Any]:
     """A record for JSON that `templates/explosion.html.j2` trains on.
 
