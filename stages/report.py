@@ -10,7 +10,8 @@ from stages.reporting.catalogue import CATALOGUE
 from stages.reporting.explosion import explosion_data
 from stages.reporting.formats import environment
 from stages.reporting.playground import playground_data
-from stages.reporting.results import Results
+from stages.reporting.results import FOUR, Results
+from stages.reporting.roulette import roulette_data
 
 
 def main(params: Parameters) -> None:
@@ -23,6 +24,7 @@ def main(params: Parameters) -> None:
         "catalogue": CATALOGUE,
         "params": params,
         "explosion": explosion_data(params, results.train, results.test),
+        "roulette": roulette_data({key: results.tables[key]["test_accuracy"] for key in FOUR if key in results.tables}),
         "playground": playground_data(results.networks, *results.test),
     }
     templates = environment()

@@ -44,7 +44,7 @@ APART = {
     *(f"stages/{name}.py" for name in ("check", "download", "evaluate", "preprocess", "report", "store", "timing")),
     *(f"stages/{name}.py" for name in ("verdicts", "weight_diff")),
     *(f"stages/reporting/{name}.py" for name in ("__init__", "catalogue", "explosion", "figures", "formats")),
-    *(f"stages/reporting/{name}.py" for name in ("labels", "playground", "readme", "results")),
+    *(f"stages/reporting/{name}.py" for name in ("labels", "playground", "readme", "results", "roulette")),
 }
 
 LABEL = Definition("stages/reporting/labels.py", "check_label")
