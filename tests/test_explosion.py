@@ -7,22 +7,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from pipeline import REPOSITORY
+from sections import assert_fits_and_can_be_read, in_view, show, touch, write_page
 from selenium.webdriver import ActionChains, Keys
-from selenium.webdriver.common.action_chains import ActionBuilder
-from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from nnlib import compute_cost, initialize_parameters, l_model_backward, l_model_forward, update_parameters
 from nnlib.model import INITIALIZATIONS
 from stages.reporting.explosion import explosion_data
-from stages.reporting.formats import environment
 
-TEMPLATES = REPOSITORY / "stages" / "reporting" / "templates"
-STYLE = re.search(r"<style>.*?</style>", (TEMPLATES / "report.html.j2").read_text(encoding="utf-8"), re.DOTALL)
-HTML = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Lab</title><link rel="icon" href="data:,">
-<meta name="viewport" content="width=device-width, initial-scale=1">{}</head><body><main>{}</main></body></html>"""
 THE_STUDYS = [784, 20, 7, 5, 10]
 NETWORKS = {"the study's": THE_STUDYS, "no hidden layer": [784, 10], "one": [784, 6, 10], "eight": [784, *[9] * 8, 10]}
 
@@ -43,12 +36,6 @@ def digits(seed, examples):
 
 
 TRAIN, TEST = digits(0, 400), digits(1, 100)
-
-
-def write_page(path, section, **context):
-    body = environment().get_template(section).render(**context)
-    path.write_text(HTML.format(STYLE[0], body), encoding="utf-8")
-    return path.as_uri()
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +95,7 @@ def type_into(page, name, text):
 
 
 def click(page, selector):
-    page.execute_script("arguments[0].scrollIntoView({ block: 'center', behavior: 'instant' })", find(page, selector))
-    find(page, selector).click()
+    in_view(page, find(page, selector)).click()
 
 
 def train(page, at_least=300):
@@ -317,13 +303,6 @@ def test_keys_alone_reach_all_controls_and_start_and_pause(page):
     until(page, lambda: "Paused" in status(page))
 
 
-def touch(page, element):
-    page.execute_script("arguments[0].scrollIntoView({ block: 'center', behavior: 'instant' })", element)
-    finger = ActionBuilder(page, mouse=PointerInput("touch", "finger"))
-    finger.pointer_action.move_to(element).pointer_down().pointer_up()
-    finger.perform()
-
-
 def test_touch_starts_and_pauses(page):
     touch(page, find(page, "[value=exact]"))
     assert find(page, "[value=exact]").is_selected()
@@ -333,50 +312,13 @@ def test_touch_starts_and_pauses(page):
     until(page, lambda: "Paused" in status(page))
 
 
-CONTRASTS = """
-const luminance = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).map(Number).map((part) => part / 255)
-  .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))
-  .reduce((sum, part, i) => sum + part * [0.2126, 0.7152, 0.0722][i], 0);
-const behind = (node) => {
-  const colour = getComputedStyle(node).backgroundColor;
-  return colour !== "rgba(0, 0, 0, 0)" ? colour : behind(node.parentElement);
-};
-return [...document.querySelectorAll(`${arguments[0]} *`)]
-  .filter((node) => node.checkVisibility())
-  .filter((node) => [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim()))
-  .filter((node) => !["SCRIPT", "STYLE", "NOSCRIPT"].includes(node.tagName))
-  .map((node) => {
-    const style = getComputedStyle(node), ink = node.namespaceURI.endsWith("svg") ? style.fill : style.color;
-    const [dark, light] = [luminance(ink), luminance(behind(node))].sort((a, b) => a - b);
-    return [(light + 0.05) / (dark + 0.05), node.textContent];
-  });"""
-
-
-def show(page, width, scheme):
-    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    feature = {"name": "prefers-color-scheme", "value": scheme}
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-
-
-@pytest.fixture
-def as_before(driver):
-    yield
-    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 768, 1280])
 @pytest.mark.usefixtures("as_before")
 def test_fits_and_can_be_read(page, width, scheme):
     show(page, width, scheme)
     train(page)
-    wide, inner = page.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
-    assert wide <= inner == width
-    contrasts = page.execute_script(CONTRASTS, "#explosion")
-    assert len(contrasts) > 40
-    assert [said for said in contrasts if said[0] < 4.5] == []
+    assert_fits_and_can_be_read(page, "#explosion", width)
 
 
 def test_every_input_has_a_label(page):
