@@ -24,7 +24,9 @@ def main(params: Parameters) -> None:
         "catalogue": CATALOGUE,
         "params": params,
         "explosion": explosion_data(params, results.train, results.test),
-        "roulette": roulette_data({key: results.tables[key]["test_accuracy"] for key in FOUR if key in results.tables}),
+        "roulette": roulette_data(
+            {key: results.tables[key]["test_accuracy"].tolist() for key in FOUR if key in results.experiments}
+        ),
         "playground": playground_data(results.networks, *results.test),
     }
     templates = environment()

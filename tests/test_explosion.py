@@ -129,7 +129,7 @@ const grads = emptyGradients(layers);
 const costs = batches.map(({ X, labels }) => {
   const inked = X.map((values) => {
     const features = Uint16Array.from(values.keys()).filter((i) => values[i]);
-    return { features, values: Float64Array.from(features, (i) => values[i]) };
+    return { features, values: Float64Array.from(features, (i) => values[i]), start: 0 };
   });
   const l2 = l2Cost(layers, settings.L2, labels.length);
   return trainStep(inked, labels, layers, grads, settings) + l2;

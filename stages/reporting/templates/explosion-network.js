@@ -1,55 +1,57 @@
 // nnlib in JavaScript, in double precision, under nnlib's names; each backward stands under its forward.
 //
 // Arrays lie as nnlib's do in memory for W (out, in), and example after example for all else: unit u of example k of n
-// units is A[k * n + u]. The input of a layer is a list of m examples { features, values }, each with the numbers of its
-// features that are not 0 and their values: a digit has its inked pixels alone.
+// units is A[k * n + u]. The input of a layer is a list of m examples { features, values, start }: which features are
+// not 0, and, from start on, their values. A digit has its inked pixels alone.
 
 const BATCHNORM_EPSILON = 1e-8;
 
 /** The input of a layer from the activations of the one before: all features of each of m examples. */
 function examplesOf(A, m) {
   const n = A.length / m, features = Uint16Array.from({ length: n }, (_, i) => i);
-  return Array.from({ length: m }, (_, k) => ({ features, values: A.subarray(k * n, (k + 1) * n) }));
+  return Array.from({ length: m }, (_, k) => ({ features, values: A, start: k * n }));
 }
 
 // --- One layer: nnlib/layers.py ---
 
-/** Z = W A + b. Four units at a time, so that a feature is read once for all four; the last ones may be the same. */
+/** Z = W A + b. Five units at a time, so that a feature is read once for all five; the last ones may be the same. */
 function linearForward(A_prev, W, b) {
   const m = A_prev.length, out = b.length, n = W.length / out;
   const Z = new Float64Array(m * out);
   for (let k = 0; k < m; k++) {
-    const { features, values } = A_prev[k];
-    for (let u = 0; u < out; u += 4) {
-      const u1 = Math.min(u + 1, out - 1), u2 = Math.min(u + 2, out - 1), u3 = Math.min(u + 3, out - 1);
-      const row = u * n, row1 = u1 * n, row2 = u2 * n, row3 = u3 * n;
-      let sum = b[u], sum1 = b[u1], sum2 = b[u2], sum3 = b[u3];
+    const { features, values, start } = A_prev[k], z = k * out;
+    for (let u = 0; u < out; u += 5) {
+      const last = out - 1;
+      const u1 = Math.min(u + 1, last), u2 = Math.min(u + 2, last), u3 = Math.min(u + 3, last), u4 = Math.min(u + 4, last);
+      const row = u * n, row1 = u1 * n, row2 = u2 * n, row3 = u3 * n, row4 = u4 * n;
+      let sum = b[u], sum1 = b[u1], sum2 = b[u2], sum3 = b[u3], sum4 = b[u4];
       for (let j = 0; j < features.length; j++) {
-        const i = features[j], a = values[j];
+        const i = features[j], a = values[start + j];
         sum += W[row + i] * a;
         sum1 += W[row1 + i] * a;
         sum2 += W[row2 + i] * a;
         sum3 += W[row3 + i] * a;
+        sum4 += W[row4 + i] * a;
       }
-      const z = k * out;
       Z[z + u] = sum;
       Z[z + u1] = sum1;
       Z[z + u2] = sum2;
       Z[z + u3] = sum3;
+      Z[z + u4] = sum4;
     }
   }
   return Z;
 }
 
 /** dW = dZ Aᵀ / m + (λ / m) W and db = mean(dZ), written into dW and db. Units whose dZ is 0 have no part in it; the
- *  others go four at a time, made up to four by unit 0 with a share of 0. */
+ *  others go five at a time, made up to five by unit 0 with a share of 0. */
 function linearBackward(dZ, A_prev, W, L2, dW, db) {
   const m = A_prev.length, out = db.length, n = W.length / out;
-  const rows = new Uint32Array(out + 3), shares = new Float64Array(out + 3);
+  const rows = new Uint32Array(out + 4), shares = new Float64Array(out + 4);
   for (let i = 0; i < W.length; i++) dW[i] = (L2 / m) * W[i];
   db.fill(0);
   for (let k = 0; k < m; k++) {
-    const { features, values } = A_prev[k];
+    const { features, values, start } = A_prev[k];
     let active = 0;
     for (let u = 0; u < out; u++) {
       const share = dZ[k * out + u] / m;
@@ -60,15 +62,17 @@ function linearBackward(dZ, A_prev, W, L2, dW, db) {
     }
     rows.fill(0, active);
     shares.fill(0, active);
-    for (let t = 0; t < active; t += 4) {
-      const row = rows[t], row1 = rows[t + 1], row2 = rows[t + 2], row3 = rows[t + 3];
+    for (let t = 0; t < active; t += 5) {
+      const row = rows[t], row1 = rows[t + 1], row2 = rows[t + 2], row3 = rows[t + 3], row4 = rows[t + 4];
       const share = shares[t], share1 = shares[t + 1], share2 = shares[t + 2], share3 = shares[t + 3];
+      const share4 = shares[t + 4];
       for (let j = 0; j < features.length; j++) {
-        const i = features[j], a = values[j];
+        const i = features[j], a = values[start + j];
         dW[row + i] += share * a;
         dW[row1 + i] += share1 * a;
         dW[row2 + i] += share2 * a;
         dW[row3 + i] += share3 * a;
+        dW[row4 + i] += share4 * a;
       }
     }
   }
@@ -79,9 +83,10 @@ function linearBackwardInput(dZ, W, m) {
   const out = dZ.length / m, n = W.length / out;
   const dA_prev = new Float64Array(m * n);
   for (let k = 0; k < m; k++) {
+    const start = k * n;
     for (let u = 0; u < out; u++) {
-      const share = dZ[k * out + u];
-      for (let i = 0; i < n; i++) dA_prev[k * n + i] += W[u * n + i] * share;
+      const share = dZ[k * out + u], row = u * n;
+      for (let i = 0; i < n; i++) dA_prev[start + i] += W[row + i] * share;
     }
   }
   return dA_prev;
@@ -170,7 +175,8 @@ const INITIALIZATIONS = {
 function initializeParameters(layersDims, rule, random) {
   return layersDims.slice(1).map((out, l) => {
     const fanIn = layersDims[l], deviation = INITIALIZATIONS[rule](fanIn, out);
-    return { W: Float64Array.from({ length: fanIn * out }, () => deviation * normal(random)), b: new Float64Array(out) };
+    const W = Float64Array.from({ length: fanIn * out }, () => deviation * normal(random));
+    return { W, b: new Float64Array(out) };
   });
 }
 

@@ -19,7 +19,7 @@ async function unpack({ digits, labels }) {
   const X = Array.from(labels, (_, k) => {
     const grey = (pixel) => (pairs[(k * PIXELS + pixel) >> 1] >> (4 * (pixel % 2))) & 15;
     const features = Uint16Array.from(range(0, PIXELS).filter(grey));
-    return { features, values: Float64Array.from(features, (pixel) => grey(pixel) / LEVELS) };
+    return { features, values: Float64Array.from(features, (pixel) => grey(pixel) / LEVELS), start: 0 };
   });
   return { X, labels };
 }
