@@ -2,11 +2,10 @@
 
 const SLICE = 100; // milliseconds of training from one report to the next, and before the next message is heard
 const LOOK_EVERY = 100; // steps from one point of the curves to the next
-const PROBE = 200; // training digits that the gradient is looked at on
 const PIXELS = 784, LEVELS = 15; // an even number of pixels, two a byte: grey levels 0 to 15
 
 let data; // the page's record
-let train, heldOut, probe; // { X, labels }: to learn from, to be judged by, and the first PROBE of train
+let train, heldOut, probe; // { X, labels }: to learn from, to be judged by, and the first data.probe of train
 let settings; // of `trainStep`
 let layers, grads, random, order, position, step, factor, diverged;
 let running = false, startedAt, startedFrom;
@@ -85,7 +84,7 @@ const MESSAGES = {
     const digits = await unpack(data);
     train = part(digits, range(0, data.train));
     heldOut = part(digits, range(data.train, data.train + data.held_out));
-    probe = part(train, range(0, Math.min(PROBE, data.train)));
+    probe = part(train, range(0, data.probe));
     MESSAGES.change(message);
     MESSAGES.reset(message);
   },
