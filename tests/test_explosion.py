@@ -274,11 +274,16 @@ def test_numbers_that_run_away_are_said_to_diverge_and_are_not_shown(opened, net
         ("seed", "1.5", "seed: expected a whole number from 0 to 4,294,967,295, got 1.5"),
     ],
 )
-def test_a_bad_setting_is_refused_and_the_last_one_kept(page, name, text, said):
+def test_a_bad_setting_is_refused_and_the_last_one_kept_while_it_trains(page, name, text, said):
     kept = find(page, f"[name={name}]").get_attribute("value")
+    click(page, ".start")
     type_into(page, name, text)
+    before = steps(page)
+    until(page, lambda: steps(page) > before)
     assert status(page) == said
     assert find(page, f"[name={name}]").get_attribute("value") == kept
+    type_into(page, "L2", "0.02")
+    assert status(page) == "Training."
 
 
 def test_nothing_moves_before_start(page):

@@ -1,6 +1,6 @@
 // Trains the network of explosion-network.js beside the page, a slice of time after the other, and reports.
 
-const SLICE = 100; // milliseconds of training from one report to the next, and before the next message is heard
+const SLICE = 150; // milliseconds of training from one report to the next, and before the next message is heard
 const LOOK_EVERY = 100; // steps from one point of the curves to the next
 const PIXELS = 784, LEVELS = 15; // an even number of pixels, two a byte: grey levels 0 to 15
 
