@@ -7,9 +7,11 @@ from stages.common import FIGURES, PLOTS, REPORTS, run
 from stages.parameters import Parameters
 from stages.reporting.catalogue import CATALOGUE
 from stages.reporting.colours import variables
+from stages.reporting.explosion import explosion_data
 from stages.reporting.formats import environment
 from stages.reporting.playground import playground_data
-from stages.reporting.results import Results
+from stages.reporting.results import FOUR, Results
+from stages.reporting.roulette import roulette_data
 
 
 def main(params: Parameters) -> None:
@@ -22,6 +24,10 @@ def main(params: Parameters) -> None:
         "catalogue": catalogue,
         "params": params,
         "variables": variables,
+        "explosion": explosion_data(params, results.train, results.test),
+        "roulette": roulette_data(
+            {key: results.tables[key]["test_accuracy"].tolist() for key in FOUR if key in results.experiments}
+        ),
         "playground": playground_data(results.networks, *results.test),
     }
     templates = environment()

@@ -19,7 +19,7 @@ TINY = {
     "grid": {"batch_size": [32, 64], "epochs": [1, 2], "l2": [0.01]},
     "stopping": {"look_every": 5},
     "timing": {"rounds": 2, "steps": 10},
-    "evidence": {"resamples": 200},
+    "evidence": {"draws": 1000},
 }
 # Of every program that a test starts; `python` is the one that runs the tests.
 ENVIRONMENT = {

@@ -40,7 +40,7 @@ def merged(one: dict, other: dict) -> dict:
 
 
 SMALL = merged(RAW, TINY | {"device": "cpu"})
-SMALL = merged(SMALL, {"preprocess": {"examples": 400}, "timing": {"steps": 2}, "evidence": {"resamples": 100}})
+SMALL = merged(SMALL, {"preprocess": {"examples": 400}, "timing": {"steps": 2}})
 
 
 def some(*values):
@@ -100,7 +100,7 @@ CHANGES = st.fixed_dictionaries(
             {},
             optional={
                 "confidence": some(0.01, 0.5, 0.9, 0.999),
-                "resamples": some(100, 101),
+                "draws": some(1, 100),
                 "seed": some(0, 2**62 - 1),
                 "early_steps": some(1, 10, 10**6),
                 "collapsed_below": some(0.01, 0.5, 0.99),

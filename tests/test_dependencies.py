@@ -46,8 +46,8 @@ APART = {
     *(f"nnlib/evidence/{name}.py" for name in ("statistics", "tables")),
     *(f"stages/{name}.py" for name in ("check", "download", "evaluate", "preprocess", "report", "store", "timing")),
     *(f"stages/{name}.py" for name in ("verdicts", "weight_diff")),
-    *(f"stages/reporting/{name}.py" for name in ("__init__", "catalogue", "colours", "formats", "labels")),
-    *(f"stages/reporting/{name}.py" for name in ("playground", "readme", "results", "words")),
+    *(f"stages/reporting/{name}.py" for name in ("__init__", "catalogue", "colours", "explosion", "formats")),
+    *(f"stages/reporting/{name}.py" for name in ("labels", "playground", "readme", "results", "roulette", "words")),
     *(f"stages/reporting/figures/{name}.py" for name in ("__init__", "accuracies", "costs", "images", "style")),
     *(f"stages/reporting/figures/{name}.py" for name in ("verdicts", "weights")),
 }
@@ -126,7 +126,8 @@ def parameters_read(stage: str) -> set[str]:
         if one.module.startswith("stages/") and one.module not in LAUNCHER:
             chains |= set().union(*(attributes(code, "params") for code in code_of(one)))
     if stage == "report":
-        for template in (REPOSITORY / "stages/reporting/templates").glob("[!r]*.j2"):
+        folder = REPOSITORY / "stages/reporting/templates"
+        for template in set(folder.glob("*.j2")) - set(folder.glob("readme-*")):
             chains |= set(re.findall(r"\bparams\.([a-z_0-9.]+)", template.read_text(encoding="utf-8")))
     return {".".join(fields(chain.split("."))) for chain in chains} - {""}
 

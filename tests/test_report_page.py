@@ -58,6 +58,10 @@ def test_every_link_and_figure_is_there(page):
     assert len(ids) == len(set(ids))
 
 
+def test_the_page_is_under_two_and_a_half_megabytes(finished):
+    assert (finished.folder / "reports" / "report.html").stat().st_size < 2_500_000
+
+
 def test_the_page_asks_nothing_of_the_network(page):
     asked = page.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
     assert [name for name in asked if not name.startswith(("data:", "blob:"))] == []

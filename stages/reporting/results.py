@@ -263,10 +263,12 @@ class Results(Findings):
     timing: pd.DataFrame
     weights: pd.DataFrame
     weight_differences: dict[str, Tensor]
+    train: tuple[Tensor, Tensor]
     test: tuple[Tensor, Tensor]
 
     @classmethod
     def load(cls, params: Parameters) -> Results:
+        examples = sets(load_tensors(DATASET))
         return cls(
             **cls.read(params),
             curves=by_run("curves"),
@@ -275,7 +277,8 @@ class Results(Findings):
             timing=pd.read_csv(TIMING),
             weights=pd.read_csv(WEIGHT_TABLE),
             weight_differences=load_tensors(WEIGHT_DIFFERENCES),
-            test=sets(load_tensors(DATASET))["test"],
+            train=examples["train"],
+            test=examples["test"],
         )
 
     @property

@@ -1,0 +1,127 @@
+// Trains the network of explosion-network.js beside the page, a slice of time after the other, and reports.
+
+const SLICE = 150; // milliseconds of training from one report to the next, and before the next message is heard
+const LOOK_EVERY = 100; // steps from one point of the curves to the next
+const PIXELS = 784, LEVELS = 15; // an even number of pixels, two a byte: grey levels 0 to 15
+
+let data; // the page's record
+let train, heldOut, probe; // { X, labels }: to learn from, to be judged by, and the first data.probe of train
+let settings; // of `trainStep`
+let layers, grads, random, order, position, step, factor, diverged;
+let running = false, startedAt, startedFrom;
+let looks = []; // measured since the last report
+
+async function unpack({ digits, labels }) {
+  const packed = new Blob([Uint8Array.from(atob(digits), (c) => c.charCodeAt(0))]);
+  const stream = packed.stream().pipeThrough(new DecompressionStream("deflate"));
+  const pairs = new Uint8Array(await new Response(stream).arrayBuffer());
+  const X = Array.from(labels, (_, k) => {
+    const grey = (pixel) => (pairs[(k * PIXELS + pixel) >> 1] >> (4 * (pixel % 2))) & 15;
+    const features = Uint16Array.from(range(0, PIXELS).filter(grey));
+    return { features, values: Float64Array.from(features, (pixel) => grey(pixel) / LEVELS), start: 0 };
+  });
+  return { X, labels };
+}
+
+function part({ X, labels }, indices) {
+  return { X: Array.from(indices, (k) => X[k]), labels: Array.from(indices, (k) => labels[k]) };
+}
+
+const range = (from, to) => Array.from({ length: to - from }, (_, i) => from + i);
+
+/** What the curves show; null if any of it is no longer a number. */
+function look() {
+  const [ZL] = lModelForward(heldOut.X, layers, settings.useBatchnorm);
+  const crossEntropy = crossEntropyFromLogits(ZL, heldOut.labels);
+  const found = {
+    step,
+    sumSquaredWeights: sumSquaredWeights(layers),
+    accuracy: accuracy(ZL, heldOut.labels),
+    crossEntropy,
+    cost: crossEntropy + l2Cost(layers, settings.L2, heldOut.labels.length),
+  };
+  if (Object.values(found).every(Number.isFinite)) looks.push(found);
+  else diverged = step;
+}
+
+/** The radial share under each rule at the same weights, without the L2 term, which is radial by itself. */
+function radial() {
+  const [ZL, caches] = lModelForward(probe.X, layers, settings.useBatchnorm);
+  return Object.fromEntries(Object.keys(BATCHNORM_BACKWARD).map((rule) => {
+    const gradients = emptyGradients(layers);
+    lModelBackward(ZL, probe.labels, caches, layers, gradients, { ...settings, batchnormRule: rule, L2: 0 });
+    return [rule, radialShares(layers, gradients)];
+  }));
+}
+
+function report(more = {}) {
+  const rate = running ? (step - startedFrom) / (performance.now() - startedAt) * 1000 : null;
+  postMessage({ type: "report", looks, radial: diverged === null ? radial() : null, diverged, running, rate, ...more });
+  looks = [];
+}
+
+function takeStep() {
+  if (position >= order.length) [order, position] = [permutation(train.labels.length, random), 0];
+  const { X, labels } = part(train, order.subarray(position, position + data.batch_size));
+  position += data.batch_size;
+  step += 1;
+  if (!Number.isFinite(trainStep(X, labels, layers, grads, settings))) diverged = step;
+  else if (step % LOOK_EVERY === 0) look();
+}
+
+function slice() {
+  if (!running) return;
+  const end = performance.now() + SLICE;
+  while (diverged === null && performance.now() < end) takeStep();
+  running = diverged === null;
+  report();
+  setTimeout(slice); // a message may come in between
+}
+
+const MESSAGES = {
+  async open(message) {
+    ({ data } = message);
+    const digits = await unpack(data);
+    train = part(digits, range(0, data.train));
+    heldOut = part(digits, range(data.train, data.train + data.held_out));
+    probe = part(train, range(0, data.probe));
+    MESSAGES.change(message);
+    MESSAGES.reset(message);
+  },
+  change(message) {
+    ({ settings } = message);
+    if (layers) report();
+  },
+  reset({ seed }) {
+    random = randomNumbers(seed);
+    layers = initializeParameters(data.layers_dims, data.initialization, random);
+    grads = emptyGradients(layers);
+    [order, position, step, factor, diverged, running, looks] = [[], 0, 0, 1, null, false, []];
+    look();
+    report({ fresh: true });
+  },
+  start() {
+    if (running || diverged !== null) return;
+    [running, startedAt, startedFrom] = [true, performance.now(), step];
+    slice();
+  },
+  pause() {
+    if (!running) return;
+    running = false;
+    look();
+    report();
+  },
+  /** The hidden layers' weights and biases to so many times their length with the slider at 1. */
+  scale(message) {
+    const probabilities = () => softmax(lModelForward(heldOut.X, layers, settings.useBatchnorm)[0], heldOut.labels.length);
+    scaleHidden(layers, 1 / factor);
+    const before = probabilities();
+    ({ factor } = message);
+    scaleHidden(layers, factor);
+    const change = probabilities().reduce((most, value, i) => Math.max(most, Math.abs(value - before[i])), 0);
+    look();
+    report({ scaled: { factor, change, probabilities: before.length } });
+  },
+};
+
+onmessage = ({ data: message }) => MESSAGES[message.type](message);
