@@ -28,6 +28,7 @@ def main(params: Parameters) -> None:
         "roulette": roulette_data(
             {key: results.tables[key]["test_accuracy"].tolist() for key in FOUR if key in results.experiments}
         ),
+        "published_shares": results.one_run_shares,
         "playground": playground_data(results.networks, *results.test),
     }
     templates = environment()

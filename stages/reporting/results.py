@@ -161,6 +161,11 @@ class Findings:
             for claim in records(self.claims[self.claims["asked_by"] == who])
         ]
 
+    @property
+    def one_run_shares(self) -> list[tuple[str, float]]:
+        """The study's claims, each with how often a study of one run each would have come to it."""
+        return [(claim["says"], claim["one_run"]) for claim in self.asked_by("study") if claim["one_run_of"]]
+
     def claim(self, key: str) -> dict[str, Any]:
         """The record of one claim, empty if there is no such claim."""
         return next(iter(records(self.claims[self.claims["claim"] == key])), {})
