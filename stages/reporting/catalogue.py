@@ -47,7 +47,7 @@ class Item:
 
 CATALOGUE = {
     "verdicts": Item(verdicts.verdicts, words.verdicts, "verdicts", "evidence"),
-    "seeds": Item(accuracies.seeds, words.seeds, "grid-train, experiment", "replicas, seed, grid"),
+    "seeds": Item(accuracies.seeds, words.seeds, "grid-train, experiment", "replicas, seed, grid", (WIDE,)),
     "experiments": Item(
         accuracies.experiments, words.experiments, "experiment", "epochs, batch_size, learning_rate, l2"
     ),

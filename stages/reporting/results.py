@@ -209,7 +209,7 @@ class Findings:
         one = self.tables["experiment-1"]["test_accuracy"]
         published = [self.published[key]["test_accuracy"] for key in FOUR]
         lines = [
-            f"The study drew {len(claims)} conclusions from one run each. Of {self.params.replicas} runs each, "
+            f"The study drew {len(claims)} conclusions from one run each. Judged by {self.params.replicas} runs each: "
             f"{said(Counter(self.words))}."
         ]
         best = self.claim("batchnorm-l2-best")
@@ -238,7 +238,7 @@ class Findings:
         for verdict, title in ((SUPPORTED, "What held"), (CONTRADICTED, "What did not")):
             named = [claim["says"] for claim in claims if claim["verdict"] == verdict]
             if named:
-                lines.append(f"{title}: {'; '.join(name[0].lower() + name[1:] for name in named)}.")
+                lines.append(f"{title}: {'; '.join(f'“{name}”' for name in named)}.")
         cells = best_runs(list(self.grid["run"]), self.measured)
         if len(self.grid) and cells["validation"]["test_accuracy"] > 0:
             lines.append(

@@ -32,7 +32,7 @@ def verdicts(r: Results) -> Words:
         f"Of the study's {len(r.asked_by('study'))} claims, {said(Counter(r.words))}",
         f"Each mark is a comparison of {_count(r.params.replicas, 'seed')}: the share in which it held, with its exact "
         "interval, in the colour of its own verdict; hollow, the share within a margin that counts as equal. At one "
-        "half, the dotted line, it is as often one way as the other. The last rows are what readers ask.",
+        "half, the dotted line, it is as often one way as the other.",
         "; ".join(f"{claim['claim']}: {claim['verdict']} ({claim['parts']})" for claim in claims),
     )
 

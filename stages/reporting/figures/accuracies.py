@@ -70,12 +70,11 @@ def seeds(r: Results, layout: Layout) -> Figure:
     low, high = (known.min(), known.max()) if len(known) else (0, 100)
     tiles(ax, shades(high - values, high - low, above=BLUE, strongest=DARKEST))
     few = len(table.columns) <= 12
-    if len(table.columns) <= 40:
-        for (row, column), mark in np.ndenumerate(r.failures.to_numpy()):
-            number = f"{values[row, column]:.1f}" if few and np.isfinite(values[row, column]) else ""
-            text = MARKS[mark] if layout.narrow else f"{number}{MARKS[mark]}"
+    for (row, column), mark in np.ndenumerate(r.failures.to_numpy()):
+        number = f"{values[row, column]:.1f}" if few and np.isfinite(values[row, column]) else ""
+        if text := f"{number}{MARKS[mark]}":
             ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7.5)
-    tile_labels(ax.yaxis, [r.labels[key] for key in table.index], fontsize=7 if layout.narrow else 8)
+    tile_labels(ax.yaxis, [r.labels[key] for key in table.index], fontsize=8)
     every = max(1, len(table.columns) // 10)
     ax.set_xticks(np.arange(0, len(table.columns), every) + 0.5, table.columns[::every])
     ax.set_xlabel("seed")
