@@ -83,6 +83,7 @@ def made_up(*, diverged: tuple[str, ...] = (), **changes: Any) -> Results:
         low=low_table(settings, measured, params.evidence.collapsed_below),
         fidelity=fidelity_table(study["published"], measured, confidence=CONFIDENCE),
         curves={key: curve_table(one, 120) for key, one in runs.items()},
+        train=images(40),
         models={key: one for key, one in runs.items() if key[:11] == "experiment-"},
         epochs=epoch_gains(settings[settings["stage"] == "grid"], measured, confidence=CONFIDENCE),
         timing=pd.DataFrame(

@@ -6,10 +6,11 @@ from pipeline import REPOSITORY
 from selenium.webdriver.common.action_chains import ActionBuilder
 from selenium.webdriver.common.actions.pointer_input import PointerInput
 
+from stages.reporting.colours import variables
 from stages.reporting.formats import environment
 
 TEMPLATES = REPOSITORY / "stages" / "reporting" / "templates"
-STYLE = re.search(r"<style>.*?</style>", (TEMPLATES / "report.html.j2").read_text(encoding="utf-8"), re.DOTALL)
+STYLE = re.search(r"<style>.*?</style>", (TEMPLATES / "report.html.j2").read_text(encoding="utf-8"), re.DOTALL)[0]
 HTML = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Section</title>
 <link rel="icon" href="data:,">
 <meta name="viewport" content="width=device-width, initial-scale=1">{}</head><body><main>{}</main></body></html>"""
@@ -17,7 +18,7 @@ HTML = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sect
 
 def write_page(path, section, **context):
     body = environment().get_template(section).render(**context)
-    path.write_text(HTML.format(STYLE[0], body), encoding="utf-8")
+    path.write_text(HTML.format(environment().from_string(STYLE).render(variables=variables), body), encoding="utf-8")
     return path.as_uri()
 
 

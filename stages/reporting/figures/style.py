@@ -89,8 +89,8 @@ def svg(draw: Callable[[], Figure], title: str, numbers: str) -> str:
 
 
 def _shorter(text: str) -> str:
-    """Matplotlib's SVG in a third as many letters: no turns by nothing, no font named twice, places to a tenth, shades to
-    a hundredth, short ids, and the style of a row of equal marks said once."""
+    """Matplotlib's SVG in a third as many letters: no turns by nothing, no font named twice, places to a tenth, shades
+    to a hundredth, short ids, and the style of a row of equal marks said once."""
     text = re.sub(r' transform="rotate\(-0 [^"]*"|font-family: [^;]*; ', "", text)
     text = re.sub(
         r' (?:d|x|y)="[^"]+"',
