@@ -59,6 +59,10 @@ def test_killed_at_any_moment_nothing_half_is_left(stage: str, after: float, fin
     read_until(process, "> python -m stages")
     time.sleep(after)
     stop(process, signal.SIGKILL)
+    # DVC writes its own lock in place: killed just then, it leaves it empty, and says so.
+    lock = project.folder / ".dvc" / "tmp" / "rwlock"
+    if lock.exists() and not lock.stat().st_size:
+        lock.unlink()
     left = {name: content for name, content in project.results().items() if not name.endswith(".part")}
     assert [name for name in left if left[name] != before.get(name)] == []
     project.dvc("repro", "--single-item", stage)

@@ -39,7 +39,7 @@ def test_the_generated_parts_are_those_of_the_committed_results(committed):
 def test_a_changed_number_is_noticed_and_mended(committed):
     path = committed / "README.md"
     text = path.read_text(encoding="utf-8")
-    changed = re.sub(r"(- Of the study's )\d+", r"\g<1>77", text, count=1)
+    changed = re.sub(r"(- The study drew )\d+", r"\g<1>77", text, count=1)
     assert changed != text
     path.write_text(changed, encoding="utf-8")
     result = generate(committed, "--check")
