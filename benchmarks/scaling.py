@@ -22,6 +22,7 @@ from nnlib.engine.replicas import cores
 BASE = {"replicas": 8, "epochs": 1, "examples": 9_600}
 VARIED = {"replicas": (4, 8, 16, 32), "epochs": (1, 2, 4), "examples": (9_600, 19_200, 38_400)}
 REPLICAS, EPOCHS = 16, 5  # of the comparison of threads and workers
+LAST_PART = "## Replicas per minute\n\n"  # of this folder's README, which holds that comparison
 
 
 def train(data: Any, replicas: int, epochs: int, examples: int, **where: Any) -> None:
@@ -36,7 +37,7 @@ def dask_workers(count: int) -> Iterator[str]:
     """The address of a scheduler with so many worker processes of one thread each."""
     from distributed import LocalCluster
 
-    with LocalCluster(count, processes=True, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=":0") as cluster:
         yield cluster.scheduler_address
 
 
@@ -69,15 +70,19 @@ def main() -> None:
     for name in places:
         middle, low, high = spread([REPLICAS * 60 / second for second in seconds[name]])
         speeds.append((name, f"{middle:.0f}", f"{low:.0f}–{high:.0f}"))
-    text = (
+    growth = (
         f"`train_replicas` with a look at 9,600 images every 100 steps, {cores()} threads, medians of {rounds} rounds "
         f"in turn.\n{in_words(machine())}\n\n"
         + markdown(("replicas", "epochs", "examples", "seconds", "min–max", "µs per replica and step"), rows)
-        + f"\nReplicas of {EPOCHS} epochs of 38,400 examples, looks included, {REPLICAS} at a time:\n\n"
-        + markdown(("where", "replicas per minute", "min–max"), speeds)
     )
-    write_text(FOLDER / "scaling.md", text)
-    print(text)
+    places_table = (
+        f"Of {EPOCHS} epochs of 38,400 examples, looks included, {REPLICAS} at a time: medians of {rounds} "
+        f"rounds in turn.\n{in_words(machine())}\n\n" + markdown(("where", "replicas per minute", "min–max"), speeds)
+    )
+    write_text(FOLDER / "scaling.md", growth)
+    readme = FOLDER / "README.md"
+    write_text(readme, readme.read_text(encoding="utf-8").partition(LAST_PART)[0] + LAST_PART + places_table)
+    print(growth, places_table, sep="\n")
 
 
 if __name__ == "__main__":
