@@ -20,9 +20,12 @@ def first_normals(seed: int, shapes: Iterable[tuple[int, ...]]) -> list[NDArray[
     return [stream.standard_normal(shape) for shape in shapes]
 
 
-def epoch_order(seed: int, epoch: int, examples: int) -> NDArray[np.int64]:
-    """The numbers 0 to examples − 1 in the order of one epoch; epochs count from 1."""
-    return _stream(seed, epoch).permutation(examples)
+def epoch_order(seed: int, epoch: int, examples: int, reshuffle: bool = True) -> NDArray[np.int64]:
+    """The numbers 0 to examples − 1 in the order of one epoch; epochs count from 1.
+
+    Not reshuffled, every epoch has the first one's order.
+    """
+    return _stream(seed, epoch if reshuffle else 1).permutation(examples)
 
 
 def _stream(seed: int, epoch: int) -> Generator:

@@ -95,10 +95,13 @@ class StoppingRule:
         return self.looks_since >= self.patience
 
 
-@takes(examples=whole(1), batch_size=whole(1), seed=whole(), epoch=whole(1))
-def mini_batches(examples: int, batch_size: int, seed: int, epoch: int) -> tuple[Tensor, ...]:
-    """The indices of one epoch's mini-batches, in an order of its own; the last may be smaller. Epochs count from 1."""
-    return torch.from_numpy(epoch_order(seed, epoch, examples)).split(batch_size)
+@takes(examples=whole(1), batch_size=whole(1), seed=whole(), epoch=whole(1), reshuffle=truth)
+def mini_batches(examples: int, batch_size: int, seed: int, epoch: int, reshuffle: bool = True) -> tuple[Tensor, ...]:
+    """The indices of one epoch's mini-batches; the last may be smaller. Epochs count from 1.
+
+    Each epoch has an order of its own; not reshuffled, all have the first epoch's.
+    """
+    return torch.from_numpy(epoch_order(seed, epoch, examples, reshuffle)).split(batch_size)
 
 
 def check_training_set(X: Tensor, Y: Tensor, layers_dims: Sequence[int], batch_size: int) -> tuple[Tensor, Tensor]:
@@ -145,6 +148,7 @@ SETTINGS: dict[str, Check] = {
     "threshold": not_negative,
     "stopping_rule": one_of(STOPPING_RULES),
     "look_every": whole(1),
+    "reshuffle": truth,
 }
 
 
@@ -174,6 +178,7 @@ def l_layer_model(
     threshold: float = THRESHOLD,
     stopping_rule: str = "change",
     look_every: int = LOOK_EVERY,
+    reshuffle: bool = True,
     record: Callable[[Record], object] | None = None,
 ) -> tuple[Parameters, list[float]]:
     """Train one network by mini-batch gradient descent.
@@ -193,6 +198,7 @@ def l_layer_model(
     rule, seed : of the first weights; the seed also decides the order of the examples
     patience, threshold, stopping_rule : of the `StoppingRule`
     look_every : steps from one look at the costs to the next
+    reshuffle : a new order of the examples in each epoch; without, all have the first epoch's
     record : called with a plain record at every look: step, epoch, train_cost (of the step's mini-batch, before its
         update), validation_cost (after it; None without a validation set), sum_squared_weights, status
         ("running", "finished", "stopped" or "diverged")
@@ -220,7 +226,7 @@ def l_layer_model(
     costs: list[float] = []
     step = 0
     for epoch in range(1, num_iterations + 1):
-        for batch in mini_batches(X.shape[1], batch_size, seed, epoch):
+        for batch in mini_batches(X.shape[1], batch_size, seed, epoch, reshuffle):
             step += 1
             before = parameters
             X_batch, Y_batch = rows[batch].T, labels[batch].T

@@ -221,6 +221,7 @@ MISTAKES = [
             "threshold": [-1e-5, torch.nan],
             "stopping_rule": ["flat", None],
             "look_every": [0, -1, 1.5],
+            "reshuffle": [1, None],
             "record": [3, "print"],
         }.items()
         for value in values

@@ -96,6 +96,15 @@ def test_other_networks_follow_too(engine, batchnorm, layers_dims):
     assert_close_to_alone(engine(settings), 2, train_alone(settings, 2), rtol=1e-10, atol=1e-10)
 
 
+@ENGINE
+def test_it_follows_in_the_first_epochs_order_too(engine):
+    settings = replace(SETTINGS, reshuffle=False, L2=0.05)
+    run = engine(settings)
+    assert not torch.equal(run.parameters["W1"], engine(replace(settings, reshuffle=True)).parameters["W1"])
+    for replica in range(3):
+        assert_close_to_alone(run, replica, train_alone(settings, replica), rtol=1e-10, atol=1e-10)
+
+
 @BATCHNORM
 @ENGINE
 def test_in_float32_it_is_the_same_within_rounding(engine, batchnorm):

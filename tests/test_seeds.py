@@ -20,6 +20,10 @@ def test_an_epochs_order_has_each_example_once_and_needs_only_its_number():
         assert np.array_equal(np.sort(order), np.arange(1000))
 
 
+def test_not_reshuffled_every_epoch_has_the_firsts_order():
+    assert np.array_equal(epoch_order(7, 3, 8, reshuffle=False), epoch_order(7, 1, 8))
+
+
 def test_every_seed_and_epoch_has_numbers_of_its_own():
     streams = [(seed, epoch) for seed in (0, 1, 2, 2**32, 2**64) for epoch in (1, 2, 3, 2**32)]
     assert len({epoch_order(seed, epoch, 50).tobytes() for seed, epoch in streams}) == len(streams)

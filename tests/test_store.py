@@ -79,6 +79,7 @@ def test_more_epochs_go_on_from_the_longest(tmp_path, trained, stopping):
         {"rule": "xavier"},
         {"look_every": 4},
         {"patience": 3},
+        {"reshuffle": False},
         {"threshold": 0.1},
         {"stopping_rule": "improvement"},
         {"layers_dims": [6, 6, 3]},

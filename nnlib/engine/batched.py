@@ -148,7 +148,8 @@ def train_batched(
     looks: list[tuple[int, Tensor]] = []
     while run.epoch < settings.epochs and bool(run.running.any()):
         run.epoch += 1
-        orders = torch.stack([torch.from_numpy(epoch_order(seed, run.epoch, examples)) for seed in seeds])
+        each = (epoch_order(seed, run.epoch, examples, settings.reshuffle) for seed in seeds)
+        orders = torch.stack([torch.from_numpy(order) for order in each])
         for batch in gather(rows, orders.to(device), settings.batch_size, Y.shape[0]):
             run.step += 1
             step = steps[batch.inputs.shape[-1]]

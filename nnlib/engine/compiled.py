@@ -170,7 +170,7 @@ def train_one(
             raise InterruptedError
         epoch, done = divmod(run.step, an_epoch)
         if epoch != ordered:
-            order, ordered = epoch_order(seed, epoch + 1, examples), epoch
+            order, ordered = epoch_order(seed, epoch + 1, examples, settings.reshuffle), epoch
         look = min(last_step, (run.step // settings.look_every + 1) * settings.look_every)
         until = min(look, (epoch + 1) * an_epoch, run.step + at_once)
         begin, end = done * settings.batch_size, min(examples, (until - epoch * an_epoch) * settings.batch_size)

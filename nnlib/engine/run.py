@@ -49,6 +49,7 @@ class Settings:
     threshold: float = THRESHOLD
     stopping_rule: str = "change"
     look_every: int = LOOK_EVERY
+    reshuffle: bool = True
 
     def __post_init__(self) -> None:
         for name, check in (SETTINGS | {"epochs": whole()}).items():
