@@ -4,6 +4,8 @@ The first stage, so that a parameter that is refused costs nothing: DVC removes 
 it again, and this one writes nothing of value.
 """
 
+from typing import Any
+
 from nnlib.data.files import write_text
 from nnlib.errors import InputError
 from nnlib.evidence.claims import Claim, count_tests
@@ -30,10 +32,7 @@ def main(params: Parameters) -> None:
     for claim in claims:
         check(claim, runs)
     for explanation in study["explanations"]:
-        for name in explanation["instead"]:
-            key, _, measure = name.partition("/")
-            if measure not in study["published"].get(key, {}):
-                raise InputError(f"explanation {explanation['id']}: expected a published number, got {name!r}")
+        check_explanation(explanation, study["published"], set(params.alternatives))
     needed = fewest_trials(count_tests(claims), 1 - params.evidence.confidence)
     if params.replicas < needed:
         print(f"replicas: {params.replicas} decide no claim, however they turn out; that takes at least {needed}")
@@ -51,6 +50,24 @@ def check(claim: Claim, runs: set[str]) -> None:
             raise InputError(
                 f"claim {claim.id}: expected a measure of reports/runs or weight-diff.csv, got {measure!r}"
             )
+
+
+def check_explanation(explanation: dict[str, Any], published: dict[str, Any], alternatives: set[str]) -> None:
+    name = explanation.get("id")
+    keys = set(explanation)
+    if keys not in ({"id", "says", "instead"}, {"id", "says", "alternative"}):
+        raise InputError(
+            f"explanation {name}: expected id, says, and instead or alternative, got {', '.join(sorted(keys))}"
+        )
+    if "alternative" in explanation and explanation["alternative"] not in alternatives:
+        raise InputError(
+            f"explanation {name}: expected one of the alternatives in params.yaml, {', '.join(sorted(alternatives))}, "
+            f"got {explanation['alternative']!r}"
+        )
+    for number in explanation.get("instead", {}):
+        key, _, measure = number.partition("/")
+        if measure not in published.get(key, {}):
+            raise InputError(f"explanation {name}: expected a published number, got {number!r}")
 
 
 if __name__ == "__main__":

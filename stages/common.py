@@ -22,8 +22,9 @@ TIMING = Path("data/timing.csv")
 PUBLISHED = Path("data/published/study.yaml")
 REPORTS = Path("reports")
 RUNS = REPORTS / "runs"
-# The folder of the grid's runs, in MODELS and in RUNS; every experiment has one of its own.
+# Folders in MODELS and in RUNS, of the grid's runs and of the changed experiments; an experiment has one of its own.
 GRID = "grid"
+ALTERNATIVES = "alternatives"
 WEIGHT_TABLE = REPORTS / "weight-diff.csv"
 VERDICTS = REPORTS / "verdicts"
 CLAIMS = VERDICTS / "claims.csv"

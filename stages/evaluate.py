@@ -1,8 +1,11 @@
 """What the runs of a training stage came to: their settings, a row for each replica, their cost curves.
 
 python -m stages.evaluate grid
+python -m stages.evaluate alternatives runs replicas
 """
 
+from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,12 +20,14 @@ from stages.parameters import Parameters
 CURVE_POINTS = 120
 
 
-def main(params: Parameters, name: str) -> None:
+def main(params: Parameters, name: str, *kinds: str) -> None:
+    """Write these kinds of tables, or all, for each folder of models below the stage's."""
     data = sets(load_tensors(DATASET))
     seeds = [params.seed + k for k in range(params.replicas)]
     early = Early(params.evidence.early_steps, params.evidence.early_epochs)
-    tables: dict[str, list[pd.DataFrame]] = {"runs": [], "replicas": [], "curves": [], "log": []}
-    for path in sorted((MODELS / name).glob("*.safetensors")):
+    tables: dict[Path, list[pd.DataFrame]] = defaultdict(list)
+    accuracies = []
+    for path in sorted((MODELS / name).rglob("*.safetensors")):
         trained = Run.from_tensors(load_tensors(path))
         settings = Settings.from_metadata(load_metadata(path))
         added: dict[str, Any] = {
@@ -31,14 +36,15 @@ def main(params: Parameters, name: str) -> None:
             "curves": curve_table(trained, CURVE_POINTS),
             "log": log_table(trained, replica=0),
         }
-        for kind, table in added.items():
-            table.insert(0, "run", path.stem)
-            tables[kind].append(table)
-    for kind, parts in tables.items():
-        write_csv(RUNS / name / f"{kind}.csv", pd.concat(parts, ignore_index=True))
-    accuracies = pd.concat(tables["replicas"])["test_accuracy"]
-    spread = f"test accuracy {accuracies.min():.4f} to {accuracies.max():.4f}"
-    print(f"{name}: {spread if accuracies.notna().any() else 'every replica diverged'}")
+        accuracies.append(added["replicas"]["test_accuracy"])
+        for kind in kinds or added:
+            added[kind].insert(0, "run", path.stem)
+            tables[RUNS / path.parent.relative_to(MODELS) / f"{kind}.csv"].append(added[kind])
+    for path, parts in tables.items():
+        write_csv(path, pd.concat(parts, ignore_index=True))
+    tested = pd.concat(accuracies)
+    spread = f"test accuracy {tested.min():.4f} to {tested.max():.4f}"
+    print(f"{name}: {spread if tested.notna().any() else 'every replica diverged'}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML, YAMLError
@@ -32,6 +32,7 @@ Rate = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=1e38, allow
 Strength = Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, le=1e38, allow_inf_nan=False)]
 # None stands for auto, as many as there are cores.
 Threads = Annotated[Count | None, BeforeValidator(lambda value: None if value == "auto" else value)]
+Truth = Annotated[bool, Field(strict=True)]
 Fraction = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, lt=1)]
 
 # What was expected, where pydantic's own words are not for people.
@@ -43,12 +44,14 @@ EXPECTED = {
     "int_from_float": "a whole number",
     "list_type": "a list",
     "model_type": "a section of parameters",
-    "too_short": "at least {min_length} values in the list",
+    "too_short": "at least {min_length} values",
     "greater_than": "a number greater than {gt}",
     "greater_than_equal": "a number of at least {ge}",
     "less_than": "a number less than {lt}",
     "less_than_equal": "a number of at most {le}",
     "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_pattern_mismatch": "a name of small letters, digits and hyphens, a letter first",
     "value_error": "{error}",
 }
 
@@ -96,6 +99,18 @@ class Grid(Section):
     l2: Annotated[list[Strength], Field(min_length=1), AfterValidator(_different)]
 
 
+class Change(Section):
+    """What is not as the protocol has it; by alias, as `Settings` calls it."""
+
+    initialization: Literal[tuple(INITIALIZATIONS)] | None = Field(None, serialization_alias="rule")  # type: ignore[valid-type]
+    patience: Count | None = None
+    reshuffle: Truth | None = None
+
+
+# Of a folder.
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+
+
 class Timing(Section):
     rounds: AtLeastTwo
     steps: Count
@@ -119,11 +134,13 @@ class Parameters(Section):
     learning_rate: Rate
     epochs: Count
     batch_size: Count
+    reshuffle: Truth
     network: Network
     stopping: Stopping
     preprocess: Preprocess
     grid: Grid
     timing: Timing
+    alternatives: Annotated[dict[Name, Change], Field(min_length=1)]
     evidence: Evidence
 
 
@@ -150,7 +167,9 @@ def _line(problem: Any) -> str:
         *parents, name = problem["loc"]
         section: Any = Parameters
         for parent in parents:
-            section = section.model_fields[parent].annotation
+            # A section of its own, or any name's in a mapping.
+            is_section = hasattr(section, "model_fields")
+            section = section.model_fields[parent].annotation if is_section else get_args(section)[1]
         close = get_close_matches(str(name), section.model_fields, n=1)
         return f"{key}: no such parameter" + (f"; did you mean {close[0]!r}?" if close else "")
     own = problem["msg"].removeprefix("Input should be ")

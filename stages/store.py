@@ -19,6 +19,7 @@ from nnlib import Settings, Store
 from nnlib.engine.store import Entry
 from nnlib.errors import InputError
 from stages import parameters
+from stages.alternatives import changed
 from stages.common import run, store_folder
 from stages.parameters import Parameters
 from stages.train import arguments_of, cells, experiment
@@ -84,10 +85,12 @@ def git(*arguments: str) -> str:
 
 
 def keys(params: Parameters, pipeline: dict[str, Any]) -> set[Key]:
-    configured = list(cells(params).values())
+    experiments = []
     for key, item in pipeline["stages"]["experiment"]["foreach"].items():
         l2 = re.sub(r"\$\{(\w+)\}", lambda name: str(getattr(params, name[1])), str(item["l2"]))
-        configured.append(experiment(params, arguments_of((key, "--batchnorm", item["batchnorm"], "--l2", l2))))
+        experiments.append(experiment(params, arguments_of((key, "--batchnorm", item["batchnorm"], "--l2", l2))))
+    configured = [*cells(params).values(), *experiments]
+    configured += [changed(one, change) for one in experiments for change in params.alternatives.values()]
     seeds = range(params.seed, params.seed + params.replicas)
     return {(json.dumps(without_epochs(one), sort_keys=True), seed) for one in configured for seed in seeds}
 

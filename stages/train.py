@@ -67,6 +67,7 @@ def settings(params: Parameters, **own: Any) -> Settings:
         threshold=params.stopping.threshold,
         stopping_rule=params.stopping.rule,
         look_every=params.stopping.look_every,
+        reshuffle=params.reshuffle,
         **own,
     )
 

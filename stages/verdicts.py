@@ -1,6 +1,8 @@
 """The study's claims and numbers against ours, from committed tables alone: verdicts, percentiles, a summary."""
 
 from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from nnlib.evidence.tables import (
     low_table,
 )
 from stages.common import (
+    ALTERNATIVES,
     BASELINE,
     CLAIMS,
     COMPARISONS,
@@ -37,8 +40,10 @@ from stages.parameters import Parameters, read_yaml
 
 
 def main(params: Parameters) -> None:
-    study, measured, evidence = read_yaml(PUBLISHED), measures(), params.evidence
-    published = study["published"]
+    study, evidence = read_yaml(PUBLISHED), params.evidence
+    published, measured = study["published"], measures(RUNS.glob("*/replicas.csv")) | weights()
+    changed = (RUNS / ALTERNATIVES).glob("*/replicas.csv")
+    alternatives = {path.parent.name: measures([path]) for path in changed}
     runs = pd.concat(pd.read_csv(path) for path in sorted(RUNS.glob("*/runs.csv")))
     grid = pd.read_csv(RUNS / GRID / "runs.csv")
 
@@ -51,7 +56,7 @@ def main(params: Parameters) -> None:
         COMPARISONS: comparison_table(verdicts),
         FIDELITY: fidelity,
         BASELINE: baseline,
-        EXPLANATIONS: explanation_table(study["explanations"], published, measured),
+        EXPLANATIONS: explanation_table(study["explanations"], published, measured, alternatives),
         EPOCHS: epoch_gains(grid, measured, confidence=evidence.confidence),
         LOW: low_table(runs, measured, evidence.collapsed_below),
     }
@@ -69,17 +74,19 @@ def main(params: Parameters) -> None:
     )
 
 
-def measures() -> dict[str, Any]:
+def measures(paths: Iterable[Path]) -> dict[str, Any]:
     """run → measure → one value for each replica."""
-    measured = {}
-    for path in sorted(RUNS.glob("*/replicas.csv")):
-        for key, table in pd.read_csv(path).groupby("run"):
-            measured[str(key)] = {str(name): table[name].to_numpy() for name in table.columns.drop("run")}
-    weights = pd.read_csv(WEIGHT_TABLE)
-    measured["weight-diff"] = {
-        f"mean_difference_{layer}": rows["mean_difference"].to_numpy() for layer, rows in weights.groupby("layer")
+    return {
+        str(key): {str(name): table[name].to_numpy() for name in table.columns.drop("run")}
+        for path in sorted(paths)
+        for key, table in pd.read_csv(path).groupby("run")
     }
-    return measured
+
+
+def weights() -> dict[str, Any]:
+    """What L2 does to the mean weights, as measures of a run of its own."""
+    layers = pd.read_csv(WEIGHT_TABLE).groupby("layer")
+    return {"weight-diff": {f"mean_difference_{layer}": rows["mean_difference"].to_numpy() for layer, rows in layers}}
 
 
 def summary(measured: dict[str, Any], grid: list[str], words: Counter[str]) -> dict[str, Any]:

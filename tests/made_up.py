@@ -79,7 +79,9 @@ def made_up(*, diverged: tuple[str, ...] = (), **changes: Any) -> Results:
         claims=claim_table(verdicts, measured, draws=100, seed=0),
         comparisons=comparison_table(verdicts),
         baseline=baseline_table(study["published"], measured),
-        explanations=explanation_table(study["explanations"], study["published"], measured),
+        explanations=explanation_table(
+            study["explanations"], study["published"], measured, dict.fromkeys(params.alternatives, measured)
+        ),
         low=low_table(settings, measured, params.evidence.collapsed_below),
         fidelity=fidelity_table(study["published"], measured, confidence=CONFIDENCE),
         curves={key: curve_table(one, 120) for key, one in runs.items()},

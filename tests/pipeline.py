@@ -29,7 +29,11 @@ ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 # The stages that compute networks.
-TRAINING = {"grid-train", *(f"experiment@{key}" for key in ("1", "2", "3", "4", "2-exact", "4-exact"))}
+TRAINING = {
+    "grid-train",
+    "alternatives-train",
+    *(f"experiment@{key}" for key in ("1", "2", "3", "4", "2-exact", "4-exact")),
+}
 
 Ended = subprocess.CompletedProcess[str]
 

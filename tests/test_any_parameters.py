@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pipeline import REPOSITORY, TINY
 
 from nnlib.data.mnist import load_raw
-from stages import check, evaluate, parameters, preprocess, report, timing, train, verdicts, weight_diff
+from stages import alternatives, check, evaluate, parameters, preprocess, report, timing, train, verdicts, weight_diff
 from stages.common import PUBLISHED
 from stages.reporting.catalogue import CATALOGUE
 
@@ -56,6 +56,7 @@ CHANGES = st.fixed_dictionaries(
         "batch_size": some(1, 7, 32, 200),
         "learning_rate": some(1e-30, 0.009, 0.5, 1000, 1e5, 1e10, 1e38),
         "l2": some(0, 1e-5, 0.01, 1, 1e38),
+        "reshuffle": st.booleans(),
         "network": st.fixed_dictionaries(
             {},
             optional={
@@ -138,6 +139,8 @@ def pipeline(changes: dict, raw):
             l2 = str(item["l2"]).replace("${l2}", str(params.l2))
             train.main(params, f"experiment-{key}", "--batchnorm", item["batchnorm"], "--l2", l2)
             evaluate.main(params, f"experiment-{key}")
+        alternatives.main(params, *(f"experiment-{key}" for key in "1234"))
+        evaluate.main(params, "alternatives", "runs", "replicas")
         for stage in (weight_diff, timing, verdicts, report):
             stage.main(params)
         yield params, Path(name) / "reports"

@@ -12,7 +12,7 @@ from stages.parameters import Parameters, Section, read_yaml
 DVC = read_yaml(REPOSITORY / "dvc.yaml")["stages"]
 BODIES = {name: stage.get("do", stage) for name, stage in DVC.items()}
 MODULE = {name: f"{body['cmd'].split()[2].replace('.', '/')}.py" for name, body in BODIES.items()}
-TRAINING = ("grid-train", "experiment")
+TRAINING = ("grid-train", "experiment", "alternatives-train")
 
 # What decides a trained network's bits.
 DECIDES = {
@@ -44,6 +44,7 @@ APART = {
     "nnlib/gradients.py",
     *(f"nnlib/evidence/{name}.py" for name in ("__init__", "anomaly", "claims", "inspection", "measures")),
     *(f"nnlib/evidence/{name}.py" for name in ("statistics", "tables")),
+    "stages/alternatives.py",
     *(f"stages/{name}.py" for name in ("check", "download", "evaluate", "preprocess", "report", "store", "timing")),
     *(f"stages/{name}.py" for name in ("verdicts", "weight_diff")),
     *(f"stages/reporting/{name}.py" for name in ("__init__", "catalogue", "colours", "explosion", "formats")),
@@ -65,11 +66,12 @@ NOT_RUN = {
         Definition("stages/reporting/labels.py", "check_label"),
     },
     "experiment": {Definition("stages/train.py", "cells"), Definition("stages/reporting/labels.py", "check_label")},
+    "alternatives-train": {Definition("stages/train.py", "settings")},
 }
 # To read a trained network, or with what it was trained, is not to train one.
 READ = {Definition("nnlib/engine/run.py", "Run"), Definition("nnlib/engine/run.py", "Settings")}
 # Threads change how long training takes and nothing else.
-UNDECLARED = {"grid-train": {"threads"}, "experiment": {"threads"}}
+UNDECLARED = {name: {"threads"} for name in TRAINING}
 
 
 def covered(path: str, stage: str) -> bool:
@@ -93,7 +95,7 @@ def test_every_module_is_on_one_side():
 @pytest.mark.parametrize("stage", TRAINING)
 @pytest.mark.parametrize("module", sorted(modules()))
 def test_an_edit_makes_training_stale_if_it_decides_training_and_only_then(module: str, stage: str):
-    assert covered(module, stage) == (module in DECIDES | ASKS)
+    assert covered(module, stage) == (module in DECIDES | ASKS | {MODULE[stage]})
 
 
 def test_a_replicas_hash_has_what_decides_its_bits():
@@ -103,7 +105,7 @@ def test_a_replicas_hash_has_what_decides_its_bits():
 
 @pytest.mark.parametrize("stage", TRAINING)
 def test_what_decides_training_is_what_training_runs(stage: str):
-    assert {one.module for one in code_that_runs(stage)} - LAUNCHER == DECIDES | ASKS
+    assert {one.module for one in code_that_runs(stage)} - LAUNCHER == DECIDES | ASKS | {MODULE[stage]}
 
 
 @pytest.mark.parametrize("stage", BODIES)
@@ -166,8 +168,10 @@ def test_stages_stand_in_the_order_of_the_data():
         "preprocess",
         "grid-train",
         "experiment",
+        "alternatives-train",
         "grid-evaluate",
         "experiment-evaluate",
+        "alternatives-evaluate",
         "weight-diff",
         "timing",
         "verdicts",

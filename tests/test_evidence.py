@@ -226,18 +226,49 @@ def test_an_explanation_that_fits_better_gains():
     published = {"a": {"x": 2.0}, "b": {"x": 1.0}}
     swapped = {"id": "swapped", "says": "swapped", "instead": {"a/x": "b/x", "b/x": "a/x"}}
     same = {"id": "same", "says": "as it is", "instead": {"a/x": "a/x"}}
-    table = explanation_table([swapped, same], published, measured).set_index("explanation")
+    table = explanation_table([swapped, same], published, measured, {}).set_index("explanation")
     assert table["gain"]["swapped"] > 5
     assert table["gain"]["same"] == 0
     assert table["numbers"].tolist() == [2, 1]
     assert table["instead"]["swapped"] == pytest.approx(2 * log_likelihood(1.0, np.array([0.9, 1.0, 1.1])))
-    assert len(explanation_table([], published, measured)) == 0
+    assert len(explanation_table([], published, measured, {})) == 0
 
 
-def test_a_likelihood_is_a_density():
+def test_an_alternative_stands_for_all_published_numbers_of_its_runs():
+    measured = {"a": {"x": [0.9, 1.0, 1.1], "y": [0.0, 1.0]}, "b": {"x": [5.0, 6.0]}, "c": {"x": [1.0, 2.0]}}
+    published = {"a": {"x": 2.0, "y": 0.5}, "b": {"x": 5.5}, "absent": {"x": 1.0}}
+    others = {"a": {"x": [1.9, 2.0, 2.1], "y": [0.0, 1.0]}, "c": {"x": [7.0, 8.0]}}
+    (row,) = explanation_table(
+        [{"id": "other", "says": "other", "alternative": "other"}], published, measured, {"other": others}
+    ).to_dict("records")
+    assert row["numbers"] == 2
+    better = log_likelihood(2.0, np.array([1.9, 2.0, 2.1])) - log_likelihood(2.0, np.array([0.9, 1.0, 1.1]))
+    assert row["gain"] == pytest.approx(better)
+
+
+def test_an_explanation_of_numbers_that_are_not_there_has_no_likelihood():
+    absent = {"id": "absent", "says": "absent", "instead": {"b/x": "a/x"}}
+    (row,) = explanation_table([absent], {"b": {"x": 1.0}}, {"a": {"x": [1.0, 2.0]}}, {}).to_dict("records")
+    assert (row["numbers"], np.isnan(row["gain"])) == (0, True)
+
+
+def test_costs_are_likely_by_their_ratios():
+    table = explanation_table(
+        [{"id": "other", "says": "", "instead": {"a/train_cost": "b/train_cost"}}],
+        {"a": {"train_cost": 100.0}},
+        {"a": {"train_cost": [1.0, 10.0, 100.0]}, "b": {"train_cost": [90.0, 100.0, 110.0]}},
+        {},
+    )
+    assert table["protocol"][0] == log_likelihood(100.0, np.array([1.0, 10.0, 100.0]), logarithmic=True)
+    assert table["gain"][0] > 0
+
+
+@pytest.mark.parametrize(
+    ("grid", "logarithmic"), [(np.linspace(-20, 20, 2001), False), (np.geomspace(1e-12, 1e12, 4001), True)]
+)
+def test_a_likelihood_is_a_density(grid, logarithmic):
     values = np.array([0.1, 0.4, 0.2, 0.9])
-    grid = np.linspace(-20, 20, 2001)
-    density = np.exp([log_likelihood(value, values) for value in grid])
+    density = np.exp([log_likelihood(value, values, logarithmic=logarithmic) for value in grid])
     assert np.trapezoid(density, grid) == pytest.approx(1, abs=2e-3)
     assert np.isnan(log_likelihood(1.0, values[:1]))
 

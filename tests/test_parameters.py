@@ -65,7 +65,7 @@ def test_threads_are_a_number_or_all():
         ("replicas", None, "replicas: expected a whole number, got None"),
         ("bacth_size", 32, "bacth_size: no such parameter; did you mean 'batch_size'?"),
         ("grid.epoch", [1], "grid.epoch: no such parameter; did you mean 'epochs'?"),
-        ("grid.batch_size", [], "grid.batch_size: expected at least 1 values in the list, got []"),
+        ("grid.batch_size", [], "grid.batch_size: expected at least 1 values, got []"),
         ("grid.l2", [0.1, 0.1], "grid.l2: expected values that differ in their first six digits, got [0.1, 0.1]"),
         ("grid.l2", [0.01, 0.01000000001], "grid.l2: expected values that differ in their first six digits, got"),
         ("grid.batch_size", [32.0, 32], "grid.batch_size: expected values that differ"),
@@ -75,6 +75,15 @@ def test_threads_are_a_number_or_all():
         ("grid.l2", ["x"], "grid.l2.0: expected a number, got 'x'"),
         ("preprocess.test", 1, "preprocess.test: expected a number less than 1, got 1"),
         ("network.layers_dims", [784, 20], "network.layers_dims: expected 784 pixels first and 10 classes last"),
+        ("reshuffle", "yes", "reshuffle: expected true or false, got 'yes'"),
+        ("alternatives", {}, "alternatives: expected at least 1 values, got {}"),
+        ("alternatives.one-look", {"patience": 0}, "alternatives.one-look.patience: expected a number of at least 1"),
+        (
+            "alternatives.one-look",
+            {"patient": 1},
+            "alternatives.one-look.patient: no such parameter; did you mean 'pat",
+        ),
+        ("alternatives.One look", {}, "alternatives.One look.[key]: expected a name of small letters, digits and hyp"),
         ("stopping", None, "stopping: expected a section of parameters, got None"),
     ],
 )
@@ -113,6 +122,7 @@ PATHS = [
     "stopping.threshold",
     "other",
     "grid.x",
+    "alternatives.x",
 ]
 
 

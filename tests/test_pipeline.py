@@ -196,8 +196,10 @@ MISTAKES = {
         STUDY,
         "    grid-b32-e50-l0.04/test_accuracy: ",
         "    grid-b32-e51-l0.04/test_accuracy: ",
-        "explanation",
+        "explanation columns-swapped: expected a published number, got 'grid-b32-e51-l0.04/test_accuracy'",
     ),
+    "alternative": (STUDY, "alternative: one-look", "alternative: one", "explanation one-look: .*fan-in.*, got 'one'"),
+    "explanation's key": (STUDY, "  alternative: one-look", "  other: one-look", "explanation one-look: .*other"),
     "label": ("dvc.yaml", "      2-exact:", "      2-new: {}\n      2-exact:", "experiment-2-new: expected a label"),
 }
 

@@ -13,6 +13,9 @@ from scipy import stats
 from nnlib.evidence.claims import Measured, Published, Verdict, one_run_share
 from nnlib.evidence.statistics import Interval, Values, median_interval, percentile, share_interval
 
+# Measures that spread over orders of magnitude.
+COSTS = ("train_cost", "validation_cost")
+
 
 def claim_table(verdicts: Sequence[Verdict], measured: Measured, *, draws: int, seed: int) -> pd.DataFrame:
     """A row for each claim.
@@ -102,42 +105,72 @@ def baseline_table(published: Published, measured: Measured) -> pd.DataFrame:
 
 
 def explanation_table(
-    explanations: Sequence[Mapping[str, Any]], published: Published, measured: Measured
+    explanations: Sequence[Mapping[str, Any]],
+    published: Published,
+    measured: Measured,
+    alternatives: Mapping[str, Measured],
 ) -> pd.DataFrame:
     """How well the study's numbers fit our runs as they are, and as an explanation of a misfit would have them.
 
     Parameters
     ----------
-    explanations : records with an `id`, what it `says`, and `instead`, which of our "run/measure" some published
-        "run/measure" is explained by
+    explanations : records with an `id`, what it `says`, and either `instead`, which of our "run/measure" some published
+        "run/measure" is explained by, or `alternative`, the name of measures that stand for ours of the same runs
+    alternatives : such measures, by name
 
     Returns
     -------
     A row for each explanation: over the numbers that it speaks of, the log likelihood by the protocol and by the
     explanation, and their difference, above 0 where the explanation fits better. A number's likelihood is that of the
-    next value after our replicas' (Student's t, the predictive distribution of normal values of unknown mean and
-    variance).
+    next value after our replicas', a cost's on a logarithmic scale.
     """
     rows = []
     for explanation in explanations:
-        likelihoods = []
-        for theirs, ours in explanation["instead"].items():
-            run, _, measure = theirs.partition("/")
-            value = published[run][measure]
-            likelihoods.append([log_likelihood(value, _known(measured, name)) for name in (theirs, ours)])
-        protocol, instead = np.sum(likelihoods, axis=0)
+        stand_ins = _stand_ins(explanation, published, measured, alternatives)
+        likelihoods = [
+            [log_likelihood(value, values, logarithmic=measure in COSTS) for values in (ours, instead)]
+            for measure, value, ours, instead in stand_ins
+        ]
+        protocol, instead = np.sum(likelihoods, axis=0) if likelihoods else (np.nan, np.nan)
         rows.append(
-            {"explanation": explanation["id"], "says": explanation["says"], "numbers": len(likelihoods)}
+            {"explanation": explanation["id"], "says": explanation["says"], "numbers": len(stand_ins)}
             | {"protocol": protocol, "instead": instead, "gain": instead - protocol}
         )
     return pd.DataFrame(rows, columns=["explanation", "says", "numbers", "protocol", "instead", "gain"])
 
 
-def log_likelihood(value: float, values: Values) -> float:
-    """The log density of a further value after these: t with n − 1 degrees of freedom, scale s √(1 + 1/n)."""
+def _stand_ins(
+    explanation: Mapping[str, Any], published: Published, measured: Measured, alternatives: Mapping[str, Measured]
+) -> list[tuple[str, float, Values, Values]]:
+    """Each published number that it speaks of: its measure and value, ours, and what stands for ours."""
+    numbers = _numbers(published, measured)
+    if "alternative" in explanation:
+        others = alternatives[explanation["alternative"]]
+        return [
+            (measure, value, ours, _known(others, f"{run}/{measure}"))
+            for run, measure, value, ours in numbers
+            if run in others
+        ]
+    instead = explanation["instead"]
+    return [
+        (measure, value, ours, _known(measured, instead[f"{run}/{measure}"]))
+        for run, measure, value, ours in numbers
+        if f"{run}/{measure}" in instead
+    ]
+
+
+def log_likelihood(value: float, values: Values, *, logarithmic: bool = False) -> float:
+    """The log density of a further value after these, if they are normal, or, above 0, their logarithms are.
+
+    That is Student's t with n − 1 degrees of freedom around their mean, of scale s √(1 + 1/n): what remains of a normal
+    distribution of unknown mean and variance (A. Gelman et al., *Bayesian Data Analysis* (2013), section 3.2).
+    """
     n = len(values)
     if n < 2 or not np.ptp(values):
         return np.nan
+    if logarithmic:
+        # The density of v is that of log v, divided by v.
+        return log_likelihood(np.log(value), np.log(values)) - float(np.log(value))
     scale = values.std(ddof=1) * np.sqrt(1 + 1 / n)
     return float(stats.t.logpdf(value, n - 1, values.mean(), scale))
 

@@ -1,0 +1,35 @@
+"""The named experiments trained again, each time with one of the changes in params.yaml that could explain a misfit.
+
+python -m stages.alternatives experiment-1 experiment-2
+"""
+
+from dataclasses import replace
+
+import torch
+
+from nnlib import Settings, Store
+from nnlib.data.dataset import sets
+from nnlib.data.files import load_metadata, load_tensors, save_tensors
+from stages.common import ALTERNATIVES, DATASET, MODELS, run, store_folder
+from stages.parameters import Change, Parameters
+from stages.train import train_with_a_bar
+
+
+def main(params: Parameters, *experiments: str) -> None:
+    torch.set_grad_enabled(False)
+    data, store = sets(load_tensors(DATASET)), Store(store_folder())
+    for name, change in params.alternatives.items():
+        for experiment in experiments:
+            protocol = Settings.from_metadata(load_metadata(MODELS / experiment / f"{experiment}.safetensors"))
+            settings = changed(protocol, change)
+            trained = train_with_a_bar(params, f"{name}, {experiment}", settings, data, store)
+            path = MODELS / ALTERNATIVES / name / f"{experiment}.safetensors"
+            save_tensors(path, trained.tensors(), settings.metadata())
+
+
+def changed(settings: Settings, change: Change) -> Settings:
+    return replace(settings, **change.model_dump(by_alias=True, exclude_none=True))
+
+
+if __name__ == "__main__":
+    run(main)
