@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnlib.evidence.statistics import (
+    fewest_successes,
     fewest_trials,
     holm,
     median_interval,
     percentile,
+    share_found,
     share_interval,
     sign_p,
     trials_needed,
@@ -105,6 +107,23 @@ def test_how_many_trials_a_share_needs():
     assert 44 <= trials_needed(0.7, 0.05) <= 52
     assert trials_needed(0.7, 0.001) > trials_needed(0.7, 0.05)
     assert trials_needed(0.5, 0.05) is None
+
+
+@pytest.mark.parametrize("level", [0.05, 0.05 / 98])
+@pytest.mark.parametrize("trials", [12, 50])
+def test_how_many_successes_decide(trials, level):
+    fewest = int(fewest_successes(trials, level))
+    if fewest <= trials:
+        assert sign_p(fewest, trials) <= level
+    assert fewest > trials or sign_p(fewest - 1, trials) > level
+
+
+def test_the_share_that_so_many_trials_find_needs_so_many_trials():
+    for level in (0.05, 0.05 / 98):
+        share = share_found(50, level)
+        assert trials_needed(share + 1e-9, level) <= 50
+        assert trials_needed(share - 0.02, level) > 50
+    assert np.isnan(share_found(5, 0.05))
 
 
 def test_the_fewest_trials_that_can_decide():

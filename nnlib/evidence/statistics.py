@@ -86,12 +86,24 @@ def trials_needed(share: float, level: float) -> int | None:
         return None
     share = max(share, 1 - share)
     for n in (np.arange(1, 500), np.arange(500, MOST + 1)):  # most need few
-        # The fewest successes that decide: P(B ≥ k) ≤ level / 2.
-        fewest = stats.binom.isf(level / 2, n, 0.5) + 1
-        enough = np.flatnonzero(stats.binom.sf(fewest - 1, n, share) >= POWER)
+        enough = np.flatnonzero(stats.binom.sf(fewest_successes(n, level) - 1, n, share) >= POWER)
         if len(enough):
             return int(n[enough[0]])
     return None
+
+
+def fewest_successes(trials: Any, level: float) -> Any:
+    """How many of so many trials decide a sign test, more than `trials` if none do: P(B ≥ k) ≤ level / 2."""
+    return stats.binom.isf(level / 2, trials, 0.5) + 1
+
+
+def share_found(trials: int, level: float) -> float:
+    """The share of successes from which on a sign test of so many trials decides in `POWER` of all cases; NaN for none.
+
+    P(B ≥ k) as a function of the share is the beta distribution of k and n − k + 1.
+    """
+    k = fewest_successes(trials, level)
+    return float(stats.beta.ppf(POWER, k, trials - k + 1)) if k <= trials else np.nan
 
 
 def fewest_trials(tests: int, level: float) -> int:

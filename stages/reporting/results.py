@@ -19,7 +19,7 @@ from nnlib.data.files import load_tensors
 from nnlib.evidence.anomaly import Implied, implied_weights
 from nnlib.evidence.claims import CONTRADICTED, SUPPORTED, said
 from nnlib.evidence.inspection import confident_mistakes, confusion_matrix, readings, weight_changes
-from nnlib.evidence.statistics import median_interval
+from nnlib.evidence.statistics import fewest_successes, median_interval, share_found
 from nnlib.evidence.tables import FATES, best_runs, fates
 from stages.common import (
     BASELINE,
@@ -149,6 +149,16 @@ class Findings:
         """How many tests were corrected together: one for each comparison that was tested, one for each margin."""
         tested = self.comparisons[self.comparisons["replicas"] > 0]
         return len(tested) + int(tested["margin"].notna().sum())
+
+    @property
+    def reach(self) -> dict[str, float]:
+        """What so many replicas can decide: in how many a comparison must hold, if it is the first of all the tests
+        that Holm's method tries and if it is the last, and from which true share on each is found."""
+        level = 1 - self.params.evidence.confidence
+        levels = {"first": level / max(1, self.tests), "last": level}
+        n = self.params.replicas
+        fewest = {f"{name}_held": int(fewest_successes(n, one)) for name, one in levels.items()}
+        return fewest | {f"{name}_share": share_found(n, one) for name, one in levels.items()}
 
     @staticmethod
     def records(table: pd.DataFrame) -> list[dict[str, Any]]:
