@@ -18,11 +18,12 @@ from stages.train import train_with_a_bar
 def main(params: Parameters, *experiments: str) -> None:
     torch.set_grad_enabled(False)
     data, store = sets(load_tensors(DATASET)), Store(store_folder())
-    for name, change in params.alternatives.items():
+    replicas = min(params.replicas, params.alternatives.replicas)
+    for name, change in params.alternatives.changes.items():
         for experiment in experiments:
             protocol = Settings.from_metadata(load_metadata(MODELS / experiment / f"{experiment}.safetensors"))
             settings = changed(protocol, change)
-            trained = train_with_a_bar(params, f"{name}, {experiment}", settings, data, store)
+            trained = train_with_a_bar(params, f"{name}, {experiment}", settings, data, store, replicas)
             path = MODELS / ALTERNATIVES / name / f"{experiment}.safetensors"
             save_tensors(path, trained.tensors(), settings.metadata())
 

@@ -32,7 +32,7 @@ def main(params: Parameters) -> None:
     for claim in claims:
         check(claim, runs)
     for explanation in study["explanations"]:
-        check_explanation(explanation, study["published"], set(params.alternatives))
+        check_explanation(explanation, study["published"], set(params.alternatives.changes))
     needed = fewest_trials(count_tests(claims), 1 - params.evidence.confidence)
     if params.replicas < needed:
         print(f"replicas: {params.replicas} decide no claim, however they turn out; that takes at least {needed}")

@@ -23,7 +23,6 @@ CURVE_POINTS = 120
 def main(params: Parameters, name: str, *kinds: str) -> None:
     """Write these kinds of tables, or all, for each folder of models below the stage's."""
     data = sets(load_tensors(DATASET))
-    seeds = [params.seed + k for k in range(params.replicas)]
     early = Early(params.evidence.early_steps, params.evidence.early_epochs)
     tables: dict[Path, list[pd.DataFrame]] = defaultdict(list)
     accuracies = []
@@ -32,7 +31,9 @@ def main(params: Parameters, name: str, *kinds: str) -> None:
         settings = Settings.from_metadata(load_metadata(path))
         added: dict[str, Any] = {
             "runs": pd.DataFrame([settings.record() | {f"{part}_examples": data[part][0].shape[1] for part in data}]),
-            "replicas": replica_table(trained, seeds, data, settings.use_batchnorm, early),
+            "replicas": replica_table(
+                trained, [params.seed + k for k in range(trained.replicas)], data, settings.use_batchnorm, early
+            ),
             "curves": curve_table(trained, CURVE_POINTS),
             "log": log_table(trained, replica=0),
         }

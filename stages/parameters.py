@@ -111,6 +111,11 @@ class Change(Section):
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 
 
+class Alternatives(Section):
+    replicas: Replicas
+    changes: Annotated[dict[Name, Change], Field(min_length=1)]
+
+
 class Timing(Section):
     rounds: AtLeastTwo
     steps: Count
@@ -140,7 +145,7 @@ class Parameters(Section):
     preprocess: Preprocess
     grid: Grid
     timing: Timing
-    alternatives: Annotated[dict[Name, Change], Field(min_length=1)]
+    alternatives: Alternatives
     evidence: Evidence
 
 

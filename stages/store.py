@@ -90,7 +90,7 @@ def keys(params: Parameters, pipeline: dict[str, Any]) -> set[Key]:
         l2 = re.sub(r"\$\{(\w+)\}", lambda name: str(getattr(params, name[1])), str(item["l2"]))
         experiments.append(experiment(params, arguments_of((key, "--batchnorm", item["batchnorm"], "--l2", l2))))
     configured = [*cells(params).values(), *experiments]
-    configured += [changed(one, change) for one in experiments for change in params.alternatives.values()]
+    configured += [changed(one, change) for one in experiments for change in params.alternatives.changes.values()]
     seeds = range(params.seed, params.seed + params.replicas)
     return {(json.dumps(without_epochs(one), sort_keys=True), seed) for one in configured for seed in seeds}
 

@@ -31,7 +31,7 @@ def main(params: Parameters, *arguments: str) -> None:
         configurations = {asked.name: experiment(params, asked)}
     data, store = sets(load_tensors(DATASET)), Store(store_folder())
     for key, settings in configurations.items():
-        trained = train_with_a_bar(params, key, settings, data, store)
+        trained = train_with_a_bar(params, key, settings, data, store, params.replicas)
         save_tensors(MODELS / asked.name / f"{key}.safetensors", trained.tensors(), settings.metadata())
 
 
@@ -72,17 +72,19 @@ def settings(params: Parameters, **own: Any) -> Settings:
     )
 
 
-def train_with_a_bar(params: Parameters, key: str, settings: Settings, data: dict[str, Any], store: Store) -> Run:
+def train_with_a_bar(
+    params: Parameters, key: str, settings: Settings, data: dict[str, Any], store: Store, replicas: int
+) -> Run:
     last_step = settings.last_step(data["train"][0].shape[1])
-    steps = [0] * params.replicas
-    with tqdm(total=last_step * params.replicas, desc=key, unit="step", unit_scale=True, disable=None) as bar:
+    steps = [0] * replicas
+    with tqdm(total=last_step * replicas, desc=key, unit="step", unit_scale=True, disable=None) as bar:
 
         def progress(replica: int, step: int, cost: float) -> None:
             bar.set_postfix(replica=replica, cost=f"{cost:.4g}", refresh=False)
             bar.update(step - steps[replica])
             steps[replica] = step
 
-        seeds = range(params.seed, params.seed + params.replicas)
+        seeds = range(params.seed, params.seed + replicas)
         return train_replicas(
             data["train"],
             data["validation"],

@@ -80,7 +80,7 @@ def made_up(*, diverged: tuple[str, ...] = (), **changes: Any) -> Results:
         comparisons=comparison_table(verdicts),
         baseline=baseline_table(study["published"], measured),
         explanations=explanation_table(
-            study["explanations"], study["published"], measured, dict.fromkeys(params.alternatives, measured)
+            study["explanations"], study["published"], measured, dict.fromkeys(params.alternatives.changes, measured)
         ),
         low=low_table(settings, measured, params.evidence.collapsed_below),
         fidelity=fidelity_table(study["published"], measured, confidence=CONFIDENCE),

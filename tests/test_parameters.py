@@ -76,14 +76,22 @@ def test_threads_are_a_number_or_all():
         ("preprocess.test", 1, "preprocess.test: expected a number less than 1, got 1"),
         ("network.layers_dims", [784, 20], "network.layers_dims: expected 784 pixels first and 10 classes last"),
         ("reshuffle", "yes", "reshuffle: expected true or false, got 'yes'"),
-        ("alternatives", {}, "alternatives: expected at least 1 values, got {}"),
-        ("alternatives.one-look", {"patience": 0}, "alternatives.one-look.patience: expected a number of at least 1"),
+        ("alternatives.changes", {}, "alternatives.changes: expected at least 1 values, got {}"),
         (
-            "alternatives.one-look",
-            {"patient": 1},
-            "alternatives.one-look.patient: no such parameter; did you mean 'pat",
+            "alternatives.changes.one-look",
+            {"patience": 0},
+            "alternatives.changes.one-look.patience: expected a number of at least 1",
         ),
-        ("alternatives.One look", {}, "alternatives.One look.[key]: expected a name of small letters, digits and hyp"),
+        (
+            "alternatives.changes.one-look",
+            {"patient": 1},
+            "alternatives.changes.one-look.patient: no such parameter; did you mean 'pat",
+        ),
+        (
+            "alternatives.changes.One look",
+            {},
+            "alternatives.changes.One look.[key]: expected a name of small letters, digits and hyp",
+        ),
         ("stopping", None, "stopping: expected a section of parameters, got None"),
     ],
 )
@@ -122,7 +130,7 @@ PATHS = [
     "stopping.threshold",
     "other",
     "grid.x",
-    "alternatives.x",
+    "alternatives.changes.x",
 ]
 
 
