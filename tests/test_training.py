@@ -1,5 +1,7 @@
 """The readable loop: the stopping rule, what is logged, and training against the same training by autograd."""
 
+import inspect
+
 import pytest
 import torch
 from problems import normal, problem
@@ -63,6 +65,16 @@ def test_an_unknown_stopping_rule_is_named():
 def test_the_stopping_rule_is_the_studys_unless_told_otherwise():
     rule = StoppingRule()
     assert (rule.patience, rule.threshold, rule.rule) == (100, 1e-5, "change")
+
+
+def test_the_defaults_are_the_studys():
+    parameters = inspect.signature(l_layer_model).parameters
+    defaults = {name: one.default for name, one in parameters.items() if one.default is not one.empty}
+    study = {"learning_rate": 0.009, "batch_size": 32, "use_batchnorm": False, "batchnorm_rule": "straight_through"}
+    study |= {"L2": 0.0, "rule": "he_fan_out", "patience": 100, "threshold": 1e-5, "stopping_rule": "change"}
+    study |= {"look_every": 100}
+    assert defaults == study | {"num_iterations": 100, "seed": 0, "validation": None, "record": None}
+    assert vars(nnlib.Settings(DIMS)) == study | {"layers_dims": DIMS, "epochs": 100}
 
 
 def test_each_network_stops_by_its_own_costs():
