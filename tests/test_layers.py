@@ -155,8 +155,10 @@ A, W, B = normal(4, 6), normal(3, 4), normal(3, 1)
         ],
         *[
             (
-                lambda L2=torch.full((count,), 0.1), of=of: layers.linear_backward(
-                    normal(*of, 3, 6), (normal(*of, 4, 6), normal(*of, 3, 4), normal(*of, 3, 1)), L2
+                lambda of=of, count=count: layers.linear_backward(
+                    normal(*of, 3, 6),
+                    (normal(*of, 4, 6), normal(*of, 3, 4), normal(*of, 3, 1)),
+                    torch.full((count,), 0.1),
                 ),
                 rf"L2: expected one number, or {re.escape(str(of))}, got \({count},\)",
             )

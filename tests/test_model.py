@@ -202,6 +202,11 @@ def test_an_update_goes_down_the_gradient():
     assert updated == {"W1": torch.tensor([0.0])}
 
 
+def test_an_update_keeps_no_graph():
+    W = torch.tensor([1.0], requires_grad=True)
+    assert not nnlib.update_parameters({"W1": W}, {"dW1": 2 * W}, 0.25)["W1"].requires_grad
+
+
 def test_accuracy_is_the_share_of_right_answers_and_nan_for_a_network_that_gives_none():
     X = torch.tensor([[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]])
     Y = torch.tensor([[1.0, 0.0, 1.0, 1.0], [0.0, 1.0, 0.0, 0.0]])

@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
 import nnlib
+from nnlib import layers, model, training
 from nnlib.seeds import epoch_order
 from nnlib.training import StoppingRule, evaluate_cost, l_layer_model, mini_batches
 
@@ -67,14 +68,31 @@ def test_the_stopping_rule_is_the_studys_unless_told_otherwise():
     assert (rule.patience, rule.threshold, rule.rule) == (100, 1e-5, "change")
 
 
-def test_the_defaults_are_the_studys():
-    parameters = inspect.signature(l_layer_model).parameters
-    defaults = {name: one.default for name, one in parameters.items() if one.default is not one.empty}
-    study = {"learning_rate": 0.009, "batch_size": 32, "use_batchnorm": False, "batchnorm_rule": "straight_through"}
-    study |= {"L2": 0.0, "rule": "he_fan_out", "patience": 100, "threshold": 1e-5, "stopping_rule": "change"}
-    study |= {"look_every": 100}
-    assert defaults == study | {"num_iterations": 100, "seed": 0, "validation": None, "record": None}
-    assert vars(nnlib.Settings(DIMS)) == study | {"layers_dims": DIMS, "epochs": 100}
+# What is meant where a setting is left out.
+STUDYS = {
+    "learning_rate": 0.009,
+    "batch_size": 32,
+    "use_batchnorm": False,
+    "batchnorm_rule": "straight_through",
+    "L2": 0.0,
+    "rule": "he_fan_out",
+    "patience": 100,
+    "threshold": 1e-5,
+    "stopping_rule": "change",
+    "look_every": 100,
+}
+
+
+def test_settings_are_the_studys_unless_told_otherwise():
+    assert vars(nnlib.Settings(DIMS)) == STUDYS | {"layers_dims": DIMS, "epochs": 100}
+    others = {"num_iterations": 100, "seed": 0, "epsilon": 1e-8, "dtype": torch.float32}
+    functions = {
+        one for module in (layers, model, training) for one in vars(module).values() if inspect.isfunction(one)
+    }
+    for function in functions:
+        for name, parameter in inspect.signature(function).parameters.items():
+            if parameter.default not in (inspect.Parameter.empty, None):
+                assert parameter.default == (STUDYS | others)[name], (function, name)
 
 
 def test_each_network_stops_by_its_own_costs():
