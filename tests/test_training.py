@@ -30,6 +30,7 @@ T = 1e-5
         ([1, 1 - 0.6 * T, 1 - 1.2 * T, 1 - 1.2 * T], 2, None),  # small ones add up
         ([1, torch.nan, torch.nan], 2, 3),
         ([torch.inf], 1, 1),
+        ([torch.inf, torch.inf], 2, 2),
         ([1] * 100, 100, None),
         ([1] * 101, 100, 101),
     ],
@@ -86,9 +87,12 @@ STUDYS = {
 def test_settings_are_the_studys_unless_told_otherwise():
     assert vars(nnlib.Settings(DIMS)) == STUDYS | {"layers_dims": DIMS, "epochs": 100}
     others = {"num_iterations": 100, "seed": 0, "epsilon": 1e-8, "dtype": torch.float32}
-    functions = {
-        one for module in (layers, model, training) for one in vars(module).values() if inspect.isfunction(one)
-    }
+    functions = [
+        one
+        for module in (layers, model, training)
+        for one in vars(module).values()
+        if inspect.isfunction(one) and one.__module__ == module.__name__
+    ]
     for function in functions:
         for name, parameter in inspect.signature(function).parameters.items():
             if parameter.default not in (inspect.Parameter.empty, None):
@@ -106,6 +110,14 @@ def test_every_epoch_has_each_example_once_in_a_new_order_and_the_last_batch_may
     assert [len(batch) for batch in first] == [4, 4, 2]
     assert torch.equal(torch.cat(first).sort().values, torch.arange(10))
     assert not torch.equal(torch.cat(first), torch.cat(second))
+
+
+@pytest.mark.parametrize("given", [{"examples": 0}, {"batch_size": 0}, {"seed": -1}, {"epoch": 0}], ids=str)
+def test_a_mistake_about_mini_batches_is_named(given):
+    least = {"examples": 1, "batch_size": 1, "seed": 0, "epoch": 1}
+    assert [batch.tolist() for batch in mini_batches(**least)] == [[0]]
+    with pytest.raises(nnlib.InputError, match=f"^{next(iter(given))}: expected a whole number from"):
+        mini_batches(**least | given)
 
 
 def trained(X, Y, **options):
