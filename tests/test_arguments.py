@@ -263,7 +263,7 @@ def test_a_mistake_is_named(function, given, name):
         (lambda: nnlib.initialize_parameters([4, 3], seed=-1), "seed"),
         (lambda: nnlib.initialize_parameters([4, 3], seed=[]), "seed"),
         (lambda: nnlib.initialize_parameters([4, 3], dtype=torch.int64), "dtype"),
-        (lambda: nnlib.StoppingRule(patience=-1), "patience"),
+        (lambda: nnlib.StoppingRule(patience=0), "patience"),
         (lambda: nnlib.StoppingRule(threshold=torch.nan), "threshold"),
         (lambda: nnlib.StoppingRule(rule="flat"), "rule"),
         (lambda: nnlib.Settings([6]), "layers_dims"),

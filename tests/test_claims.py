@@ -10,6 +10,7 @@ from pipeline import REPOSITORY
 from nnlib.evidence import claims as rules
 from nnlib.evidence.claims import Claim, Comparison, claim_verdict, count_tests, decide, one_run_share, said
 from nnlib.evidence.measures import is_measure
+from nnlib.evidence.statistics import trials_needed
 from stages.parameters import read_yaml
 
 STUDY = read_yaml(REPOSITORY / "data/published/study.yaml")
@@ -73,6 +74,43 @@ def test_a_finding_has_the_share_the_size_and_p():
     assert ours.p == ours.corrected == pytest.approx(2 * (1 + 20 + 190) / 2**20)
 
 
+def test_of_what_is_not_tested_nothing_is_said():
+    (ours,) = verdicts([claim({"of": "gone/x", "low": 0})], {})
+    (found,) = ours.findings
+    assert (found.replicas, found.held, found.within, found.p, found.corrected) == (0, 0, 0, 1, 1)
+    assert (found.leaning, found.needed, found.published) == ("", None, None)
+    assert all(map(math.isnan, (found.share.estimate, found.size.estimate, found.percentile)))
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [({}, "a/x"), ({"minus": "b/x"}, "a/x − b/x"), ({"over": "b/x"}, "a/x / b/x")],
+)
+def test_a_comparison_is_written_as_it_is_computed(rule, says):
+    assert str(Comparison("a/x", low=0, **rule)) == says
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.36, CONTRADICTED), (0.64, SUPPORTED)])
+def test_the_side_of_one_half_decides(share, expected):
+    assert finding({"low": 0.5}, split(share, 200)).verdict == expected
+
+
+def test_what_lies_within_its_margin_in_fewer_than_half_is_not_equivalent():
+    values = np.where(np.arange(200) < 72, 0.51, 0.7)
+    assert finding(MARGIN, values).verdict == SUPPORTED
+
+
+def test_a_level_that_is_met_exactly_decides():
+    # Six of six are once in 32, seven of seven with a margin, which costs a second test, as well.
+    six, seven = {"a": {"x": around(0.6, 6)}, "b": {"x": split(0.5, 6)}}, {"a": {"x": around(0.51, 7)}}
+    asked = claim({"of": "a/x", "low": 0.5}), claim({"of": "a/x"} | MARGIN)
+    assert decide(asked[:1], six, {}, confidence=1 - 2 / 64)[0].verdict == SUPPORTED
+    assert decide(asked[1:], seven, {}, confidence=1 - 4 / 128)[0].verdict == EQUIVALENT
+    # It would have decided alone.
+    both = [asked[0], claim({"of": "b/x", "low": 0.5})]
+    assert decide(both, six, {}, confidence=1 - 2 / 64)[0].findings[0].leaning == "leans for"
+
+
 def test_one_seed_can_change_the_verdict():
     # Of six, all must agree: 2 in 64.
     assert finding({"low": 0.5}, split(1, 6)).verdict == SUPPORTED
@@ -88,6 +126,8 @@ def test_how_far_a_seed_is_off_plays_no_part():
 def test_a_bound_itself_is_outside():
     assert finding({"low": 0.5}, np.full(20, 0.5)).held == 0
     assert finding({"high": 0.5}, np.full(20, 0.5)).held == 0
+    # So is a margin's end; without a margin nothing lies within.
+    assert [finding({"low": 0.5, "margin": m}, np.full(20, 0.75)).within for m in (0.25, 0.26, None)] == [0, 20, 0]
 
 
 MARGIN = {"low": 0.5, "margin": 0.05}
@@ -140,6 +180,15 @@ def test_undecided_says_how_and_how_many_would_decide(rule, share, leaning):
     assert (ours.needed is None) == (share == 0.5)
     if share in (0.8, 0.2):
         assert 20 < ours.needed < 60
+
+
+def test_how_many_would_decide_is_asked_at_the_level_of_the_first_that_is_undecided():
+    # One of the two is decided, so that the other is the only one left.
+    decided, measured = {"of": "a/x", "low": 0.5}, {"a": {"x": around(0.6)}, "b": {"x": split(0.7)}}
+    ours = verdicts([claim(decided), claim({"of": "b/x", "low": 0.5})], measured)
+    assert [one.findings[0].needed for one in ours] == [None, trials_needed(0.7, 0.05)]
+    ours = verdicts([claim({"of": "b/x", "low": 0.5})] * 3, measured)
+    assert [one.findings[0].needed for one in ours] == [trials_needed(0.7, 0.05 / 3)] * 3
 
 
 def test_what_is_decided_leans_nowhere():
@@ -205,6 +254,14 @@ def test_the_parts_of_a_claim_are_counted():
     assert said(Counter()) == ""
 
 
+def test_a_claim_is_of_every_case_only_if_it_says_so():
+    parts = [{"of": "a/x", "low": 0.5}, {"of": "a/x", "high": 0.5}]
+    measured = {"a": {"x": around(0.6)}}
+    words = [verdicts([claim(*parts, **every)], measured)[0].verdict for every in ({}, {"every": True})]
+    assert words == [PARTLY, CONTRADICTED]
+    assert claim_verdict([SUPPORTED, CONTRADICTED]) == PARTLY
+
+
 def test_many_comparisons_need_more_evidence_than_one():
     # Seven of seven: 2 · 2⁻⁷ = 0.016 alone, four times that among four, be they of one claim or of many.
     rule, measured = {"of": "a/x", "low": 0.5}, {"a": {"x": around(0.6, 7)}}
@@ -242,9 +299,10 @@ def test_a_claim_is_held_against_the_study_s_own_table_too(published, expected, 
 def test_a_published_difference_is_placed_among_unpaired_ones():
     # Paired, all differences are 1; of the four unpaired ones, −9, 1, 1 and 11, three lie below 5.
     measured = {"a": {"x": [1.0, 11.0]}, "b": {"x": [0.0, 10.0]}}
-    published = {"a": {"x": 5.0}, "b": {"x": 0.0}}
-    (ours,) = verdicts([claim({"of": "a/x", "minus": "b/x", "low": 0})], measured, published)
-    assert ours.findings[0].percentile == 75
+    one = claim({"of": "a/x", "minus": "b/x", "low": 0})
+    for difference, expected in ((5.0, 75), (0.0, 25), (-9.5, 0), (10.5, 75), (11.5, 100)):
+        (ours,) = verdicts([one], measured, {"a": {"x": difference}, "b": {"x": 0.0}})
+        assert ours.findings[0].percentile == expected
     # Two numbers of one run belong together.
     own = {"a": {"x": [1.0, 11.0], "y": [0.0, 10.0]}}
     (ours,) = verdicts([claim({"of": "a/x", "minus": "a/y", "low": 0})], own, {"a": {"x": 5.0, "y": 4.5}})
@@ -263,8 +321,8 @@ def test_how_often_one_run_each_comes_to_a_claim():
     assert share({"of": "a/x", "low": 2}, {"of": "a/y", "low": 2}) == (0, 2)
     assert share({"of": "a/x", "minus": "b/x", "low": 0}, {"of": "c/x", "low": 0}) == (3 / 6, 6)
     assert share({"of": "a/x", "low": 2}, {"of": "a/x", "low": 0, "balanced": True}) == (1 / 2, 2)
-    assert math.isnan(share({"of": "a/x", "low": 2, "balanced": True})[0])
-    assert share({"of": "gone/x", "low": 2})[1] == 0
+    for nothing in ({"of": "a/x", "low": 2, "balanced": True}, {"of": "gone/x", "low": 2}):
+        assert share(nothing) == (pytest.approx(NAN, nan_ok=True), 0)
 
 
 def test_of_too_many_combinations_some_are_drawn(monkeypatch):
@@ -276,6 +334,12 @@ def test_of_too_many_combinations_some_are_drawn(monkeypatch):
     assert share == pytest.approx(190 / 400, abs=0.01)
     assert (share, count) == one_run_share(one, measured, draws=50_000, seed=0)
     assert share != one_run_share(one, measured, draws=50_000, seed=1)[0]
+    # The first replica and the last are drawn as often as any.
+    for end in ({"high": 0.5}, {"low": 18.5}):
+        lone = claim({"of": "a/x"} | end, {"of": "b/x", "low": -1})
+        assert one_run_share(lone, measured, draws=50_000, seed=0)[0] == pytest.approx(1 / 20, abs=0.005)
+    monkeypatch.setattr(rules, "MOST_COMBINATIONS", 400)
+    assert one_run_share(one, measured, draws=50_000, seed=0) == (190 / 400, 400)
 
 
 RECORD = {"id": "c", "says": "", "figure": "", "comparisons": [{"of": "a/x", "low": 0}]}

@@ -8,13 +8,17 @@ from problems import problem
 
 from nnlib import Settings, initialize_parameters, predict, train_replicas
 from nnlib.evidence.anomaly import implied_weights
+from nnlib.evidence.claims import Claim, Comparison, decide
 from nnlib.evidence.inspection import confident_mistakes, confusion_matrix, readings, weight_changes, weight_table
 from nnlib.evidence.measures import Early, curve_table, history_measures, is_measure, log_table, replica_table
 from nnlib.evidence.tables import (
     baseline_table,
     best_runs,
+    claim_table,
+    comparison_table,
     epoch_gains,
     explanation_table,
+    fates,
     fidelity_table,
     log_likelihood,
     low_table,
@@ -58,7 +62,7 @@ def test_a_diverged_replica_has_its_step_and_no_accuracy():
 
 def test_what_is_infinite_is_missing_from_every_table():
     run = trained()
-    run.parameters["W1"][1] = torch.inf
+    run.parameters["W1"][1], run.parameters["W2"][1] = torch.inf, -torch.inf
     run.validation_cost[2] = torch.inf
     run.validation_cost[3, 1] = torch.inf
     table = replica_table(run, SEEDS, DATA, use_batchnorm=False, early=EARLY)
@@ -77,7 +81,21 @@ def test_a_network_whose_output_is_not_finite_reads_nothing():
     lost = {name: value[1] for name, value in run.parameters.items()}
     both = confusion_matrix(X, Y, run.parameters, use_batchnorm=False)
     assert np.array_equal(both, confusion_matrix(X, Y, sound, use_batchnorm=False))
-    assert len(readings(X, Y, lost)) == 0
+    assert both.sum() == 80
+    assert confusion_matrix(X, Y, lost, use_batchnorm=False).tolist() == [[0] * 3] * 3
+    assert len(readings(X, Y, lost)) == len(confident_mistakes(X, Y, lost, how_many=4)["labels"]) == 0
+
+
+def test_classes_that_nothing_is_read_as_have_a_column_of_zeros():
+    X, Y = DATA["test"]
+    zeros = {name: torch.zeros_like(value[0]) for name, value in trained().parameters.items()}
+    seen = Y[2] == 0
+    matrix = confusion_matrix(X[:, seen], Y[:, seen], zeros, use_batchnorm=False)
+    assert matrix.tolist() == [[Y[0].sum(), 0, 0], [Y[1].sum(), 0, 0], [0, 0, 0]]
+    # All are read as 0 with a third; of those that are wrong the first come first.
+    found = confident_mistakes(torch.arange(80.0).repeat(4, 1), Y, zeros | {"W1": torch.zeros(5, 4)}, how_many=3)
+    assert found["images"][:, 0, 0].tolist() == (Y[0] == 0).nonzero().flatten()[:3].tolist()
+    assert found["confidences"] == pytest.approx([1 / 3] * 3)
 
 
 def test_a_stopped_replica_has_the_costs_of_its_last_look():
@@ -129,6 +147,11 @@ def test_weights_without_and_with_l2():
     one, three = trained(), trained(L2=2.0)
     table = weight_table(one, three)
     assert table["layer"].tolist() == ["W1"] * 3 + ["W2"] * 3
+    assert table.index.tolist() == [*range(6)]
+    for name, run in (("without", one), ("with", three)):
+        weights = [run.parameters[f"W{layer}"].numpy() for layer in (1, 2)]
+        assert np.allclose(table[f"std_{name}"], np.concatenate([W.std((1, 2)) for W in weights]), rtol=1e-12, atol=0)
+        assert np.allclose(table[f"mean_{name}"], np.concatenate([W.mean((1, 2)) for W in weights]))
     assert (table["std_with"] < table["std_without"]).all()
     assert np.allclose(table["mean_without"] - table["mean_with"], table["mean_difference"])
 
@@ -162,6 +185,10 @@ def test_the_study_s_costs_imply_its_weights():
         assert implied.cross_entropy + 0.01 / (2 * m) * implied.sum_squared_weights == pytest.approx(cost, rel=1e-9)
 
 
+def test_costs_imply_weights_whichever_set_is_larger():
+    assert implied_weights(3.0, 5.0, L2=2.0, m_train=4, m_validation=2).sum_squared_weights == pytest.approx(8)
+
+
 @pytest.mark.parametrize("mistake", [{"L2": 0}, {"m_validation": 32}])
 def test_costs_that_imply_nothing_are_refused(mistake):
     with pytest.raises(ValueError, match="expected L2 > 0 and two sizes"):
@@ -177,6 +204,14 @@ def test_a_published_number_inside_and_one_outside_our_range():
     assert table["run"].tolist() == ["a", "b"]
     assert table["inside"].tolist() == [True, False]
     assert table["percentile"].tolist() == [pytest.approx(200 / 3), 100]
+
+
+@pytest.mark.parametrize("end", [1.0, 3.0])
+def test_the_ends_of_a_range_are_inside(end):
+    published, measured = {"a": {"x": end}}, {"a": {"x": [1.0, 2.0, 3.0]}}
+    assert fidelity_table(published, measured, confidence=0.95)["inside"].tolist() == [True]
+    # Without one of its ends two thirds of our ranges have it, and of ours only the middle lies between the others.
+    assert baseline_table(published, measured)["inside"].tolist() == pytest.approx([2 / 3, 0, 1, 0])
 
 
 GRID = pd.DataFrame(
@@ -212,6 +247,14 @@ def test_the_study_is_counted_as_a_replica_of_ours_is():
     assert table["left_out"].tolist() == ["the study", 0, 1, 2, 3]
     assert table["inside"].tolist() == pytest.approx([1 + 2 / 3, 0, 1, 2, 0])
     assert table["of"].tolist() == [2] * 5
+
+
+def test_without_numbers_the_baseline_is_the_study_alone():
+    assert baseline_table({}, {}).to_numpy().tolist() == [["the study", 0, 0]]
+
+
+def test_two_replicas_of_one_value_lie_in_each_other_s_range():
+    assert baseline_table({"a": {"x": 1.5}}, {"a": {"x": [1.5, 1.5]}})["inside"].tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
@@ -270,7 +313,16 @@ def test_a_likelihood_is_a_density(grid, logarithmic):
     values = np.array([0.1, 0.4, 0.2, 0.9])
     density = np.exp([log_likelihood(value, values, logarithmic=logarithmic) for value in grid])
     assert np.trapezoid(density, grid) == pytest.approx(1, abs=2e-3)
-    assert np.isnan(log_likelihood(1.0, values[:1]))
+    # Of two values it is Cauchy's, here with scale √2 · √(1 + 1/2), at its middle 1 / (π · scale).
+    assert log_likelihood(1.0, np.array([0.0, 2.0])) == pytest.approx(-np.log(np.pi * np.sqrt(3)))
+    for too_few in ([], [0.1], [0.1] * 3):
+        assert np.isnan(log_likelihood(0.1, np.array(too_few)))
+
+
+def test_what_was_not_measured_explains_nothing():
+    explanation = {"id": "gone", "says": "", "instead": {"a/x": "gone/x"}}
+    table = explanation_table([explanation], {"a": {"x": 2.0}}, {"a": {"x": [1.0, 2.0, 3.0]}})
+    assert table["gain"].isna().tolist() == [True]
 
 
 def test_undertrained_is_told_from_collapsed():
@@ -284,6 +336,37 @@ def test_undertrained_is_told_from_collapsed():
     assert table.loc["b"].tolist() == [4, 0, 1, 1]
     assert table.loc["c"].tolist() == [4, 0, 1, 0]
     assert len(low_table(GRID, {key: {"test_accuracy": [0.9]} for key in "abc"}, 0.8)) == 0
+
+
+def test_a_replica_at_the_threshold_passes_and_lifts_the_shorter_run():
+    measured = {"a": {"test_accuracy": [0.5, 0.5, 0.8]}, "b": {"test_accuracy": [0.8, 0.5, 0.9]}, "c": {}}
+    table = fates(GRID[:2], measured, 0.8)
+    assert table.loc["a"].tolist() == ["undertrained", "collapsed", ""]
+    assert table.loc["b"].tolist() == ["", "collapsed", ""]
+
+
+def test_runs_are_alike_where_both_lack_a_setting():
+    runs = GRID[:2].assign(L2=np.nan)
+    table = fates(runs, {"a": {"test_accuracy": [0.5]}, "b": {"test_accuracy": [0.9]}}, 0.8)
+    assert table.loc["a"].tolist() == ["undertrained"]
+
+
+def test_a_row_for_each_claim_and_each_comparison():
+    parts = Comparison("a/x", minus="b/x", low=0), Comparison("a/x", low=0, margin=0.5)
+    claims = [Claim("first", "says", parts, "figure"), Claim("second", "says", parts[:1], "figure", note="note")]
+    measured = {"a": {"x": [1.0, 2.0]}, "b": {"x": [0.0, 0.0]}}
+    verdicts = decide(claims, measured, {"a": {"x": 3.0}}, confidence=0.95)
+    table = claim_table(verdicts, measured, draws=10, seed=0)
+    assert table["claim"].tolist() == ["first", "second"]
+    assert table["parts"].tolist() == ["2 undecided", "1 undecided"]
+    assert table[["one_run", "one_run_of"]].to_numpy().tolist() == [[1, 4], [1, 4]]
+    assert table["note"].tolist() == ["", "note"]
+    rows = comparison_table(verdicts)
+    assert rows["claim"].tolist() == ["first", "first", "second"]
+    assert rows["comparison"].tolist() == ["a/x − b/x", "a/x", "a/x − b/x"]
+    assert rows["held"].tolist() == [2, 2, 2]
+    assert rows["published"].isna().tolist() == [True, False, True]
+    assert rows["median"].tolist() == [1.5, 1.5, 1.5]
 
 
 def test_what_training_changed_is_the_last_weights_less_the_first():

@@ -1,5 +1,7 @@
 """Every layer's backward against autograd in float64, and what each layer promises."""
 
+import re
+
 import pytest
 import torch
 from hypothesis import given
@@ -132,6 +134,12 @@ def test_one_l2_for_all_networks_is_a_vector_of_equal_ones_and_each_network_has_
     assert_close(layers.linear_backward(dZ, (A, W, b), L2)[1], own, **EXACT)
 
 
+def test_without_l2_there_is_none():
+    dZ, cache = normal(3, 6), (normal(4, 6), normal(3, 4), normal(3, 1))
+    for ours, expected in zip(layers.linear_backward(dZ, cache), layers.linear_backward(dZ, cache, 0.0), strict=True):
+        assert torch.equal(ours, expected)
+
+
 A, W, B = normal(4, 6), normal(3, 4), normal(3, 1)
 
 
@@ -144,6 +152,17 @@ A, W, B = normal(4, 6), normal(3, 4), normal(3, 1)
         *[
             (lambda L2=L2: layers.linear_backward(normal(3, 6), (A, W, B), L2), "L2")
             for L2 in (-0.1, float("nan"), float("inf"), torch.tensor([0.1, -0.1]))
+        ],
+        *[
+            (
+                lambda of=of, count=count: layers.linear_backward(
+                    normal(*of, 3, 6),
+                    (normal(*of, 4, 6), normal(*of, 3, 4), normal(*of, 3, 1)),
+                    torch.full((count,), 0.1),
+                ),
+                rf"L2: expected one number, or {re.escape(str(of))}, got \({count},\)",
+            )
+            for of, count in (((), 2), ((5,), 2), ((5,), 3))
         ],
     ],
 )

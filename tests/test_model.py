@@ -138,6 +138,29 @@ def test_cost_of_an_impossible_class_is_infinite_but_not_from_logits():
     assert certain.item() == 0
 
 
+def test_a_mean_cost_that_float32_can_hold_is_not_lost_in_the_sum():
+    Z, Y = torch.tensor([[0.0], [3e38]]).repeat(1, 4), torch.tensor([[1.0], [0.0]]).repeat(1, 4)
+    assert nnlib.compute_cost_from_logits(Z, Y).item() == pytest.approx(3e38)
+
+
+def test_weights_whose_squares_are_infinite_cost_nothing_without_l2():
+    (AL, Y), parameters = (torch.eye(3), torch.eye(3)), {"W1": torch.full((3, 3), 1e200, dtype=torch.float64)}
+    costs = [nnlib.compute_cost(AL, Y, parameters, L2).item() for L2 in (0, 1)]
+    assert costs == [0, torch.inf]
+
+
+def test_many_outputs_may_have_the_weights_of_one_network_or_each_its_own_but_not_others():
+    parameters = nnlib.initialize_parameters([6, 3], seed=[0, 1], dtype=torch.float64)
+    AL, _ = nnlib.l_model_forward(normal(6, 4), parameters)
+    one = {name: value[0] for name, value in parameters.items()}
+    alone, both = (nnlib.compute_cost(AL, torch.eye(3)[:, [0, 1, 2, 0]], given, L2) for given in (one, parameters))
+    assert alone.shape == both.shape == (2,)
+    assert alone[0] == both[0]
+    assert alone[1] != both[1]
+    with pytest.raises(nnlib.InputError, match=r"^parameters: expected the weights of \(2,\) networks, got \(3,\)$"):
+        nnlib.compute_cost(AL, torch.eye(3)[:, [0, 1, 2, 0]], nnlib.initialize_parameters([6, 3], seed=[0, 1, 2]), L2)
+
+
 def test_cost_of_knowing_nothing_is_the_logarithm_of_the_classes():
     assert nnlib.compute_cost(torch.full((10, 7), 0.1), torch.eye(10)[:, :7]).item() == pytest.approx(log(10))
 
@@ -162,11 +185,26 @@ def test_first_weights_are_those_of_the_seed_alone():
         assert torch.equal(together[name][1], value)
         assert torch.equal(in_double[name].float(), value)
     assert not torch.equal(together["W1"][0], together["W1"][1])
+    for name, value in nnlib.initialize_parameters([6, 5, 3], seed=[8]).items():
+        assert torch.equal(value, alone[name][None])
+    assert torch.equal(nnlib.initialize_parameters([6, 3])["W1"], nnlib.initialize_parameters([6, 3], seed=0)["W1"])
+
+
+def test_without_l2_there_is_none():
+    AL, caches = nnlib.l_model_forward(X, first([6, 5, 3]), use_batchnorm=False)
+    plain, zero = nnlib.l_model_backward(AL, Y, caches), nnlib.l_model_backward(AL, Y, caches, 0.0)
+    assert all(torch.equal(plain[name], zero[name]) for name in zero)
+    assert nnlib.compute_cost(AL, Y, first([6, 5, 3])) == nnlib.compute_cost(AL, Y)
 
 
 def test_an_update_goes_down_the_gradient():
     updated = nnlib.update_parameters({"W1": torch.tensor([1.0])}, {"dW1": torch.tensor([4.0]), "dA0": None}, 0.25)
     assert updated == {"W1": torch.tensor([0.0])}
+
+
+def test_an_update_keeps_no_graph():
+    W = torch.tensor([1.0], requires_grad=True)
+    assert not nnlib.update_parameters({"W1": W}, {"dW1": 2 * W}, 0.25)["W1"].requires_grad
 
 
 def test_accuracy_is_the_share_of_right_answers_and_nan_for_a_network_that_gives_none():

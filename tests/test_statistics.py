@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nnlib.evidence import statistics
 from nnlib.evidence.statistics import (
     fewest_successes,
     fewest_trials,
@@ -85,6 +86,7 @@ def test_signs_are_counted_exactly(successes, trials, p):
         ([0.01, 0.04], [0.02, 0.04]),
         ([0.04, 0.01, 0.03], [0.06, 0.03, 0.06]),
         ([0.5, 0.6], [1, 1]),
+        ([0.6, 0.7], [1, 1]),
         ([], []),
     ],
 )
@@ -124,6 +126,19 @@ def test_the_share_that_so_many_trials_find_needs_so_many_trials():
         assert trials_needed(share + 1e-9, level) <= 50
         assert trials_needed(share - 0.02, level) > 50
     assert np.isnan(share_found(5, 0.05))
+
+
+@pytest.mark.parametrize(
+    ("share", "level", "needed"), [(0.56277, 0.05, 499), (0.56765, 0.03, 500), (0.56178, 0.05, 518)]
+)
+def test_of_many_trials_too_the_fewest_that_a_share_needs_are_found(share, level, needed):
+    assert trials_needed(share, level) == needed
+
+
+def test_only_so_many_trials_are_tried(monkeypatch):
+    for most, needed in ((518, 518), (517, None)):
+        monkeypatch.setattr(statistics, "MOST", most)
+        assert trials_needed(0.56178, 0.05) == needed
 
 
 def test_the_fewest_trials_that_can_decide():

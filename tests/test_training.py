@@ -1,5 +1,7 @@
 """The readable loop: the stopping rule, what is logged, and training against the same training by autograd."""
 
+import inspect
+
 import pytest
 import torch
 from problems import normal, problem
@@ -7,6 +9,7 @@ from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
 import nnlib
+from nnlib import layers, model, training
 from nnlib.seeds import epoch_order
 from nnlib.training import StoppingRule, evaluate_cost, l_layer_model, mini_batches
 
@@ -27,6 +30,7 @@ T = 1e-5
         ([1, 1 - 0.6 * T, 1 - 1.2 * T, 1 - 1.2 * T], 2, None),  # small ones add up
         ([1, torch.nan, torch.nan], 2, 3),
         ([torch.inf], 1, 1),
+        ([torch.inf, torch.inf], 2, 2),
         ([1] * 100, 100, None),
         ([1] * 101, 100, 101),
     ],
@@ -65,6 +69,36 @@ def test_the_stopping_rule_is_the_studys_unless_told_otherwise():
     assert (rule.patience, rule.threshold, rule.rule) == (100, 1e-5, "change")
 
 
+# What is meant where a setting is left out.
+STUDYS = {
+    "learning_rate": 0.009,
+    "batch_size": 32,
+    "use_batchnorm": False,
+    "batchnorm_rule": "straight_through",
+    "L2": 0.0,
+    "rule": "he_fan_out",
+    "patience": 100,
+    "threshold": 1e-5,
+    "stopping_rule": "change",
+    "look_every": 100,
+}
+
+
+def test_settings_are_the_studys_unless_told_otherwise():
+    assert vars(nnlib.Settings(DIMS)) == STUDYS | {"layers_dims": DIMS, "epochs": 100}
+    others = {"num_iterations": 100, "seed": 0, "epsilon": 1e-8, "dtype": torch.float32}
+    functions = [
+        one
+        for module in (layers, model, training)
+        for one in vars(module).values()
+        if inspect.isfunction(one) and one.__module__ == module.__name__
+    ]
+    for function in functions:
+        for name, parameter in inspect.signature(function).parameters.items():
+            if parameter.default not in (inspect.Parameter.empty, None):
+                assert parameter.default == (STUDYS | others)[name], (function, name)
+
+
 def test_each_network_stops_by_its_own_costs():
     rule = StoppingRule(patience=2, rule="improvement")
     looks = [rule.look(torch.tensor(costs)).tolist() for costs in ([1.0, 1.0], [0.5, 1.0], [0.2, 1.0])]
@@ -76,6 +110,14 @@ def test_every_epoch_has_each_example_once_in_a_new_order_and_the_last_batch_may
     assert [len(batch) for batch in first] == [4, 4, 2]
     assert torch.equal(torch.cat(first).sort().values, torch.arange(10))
     assert not torch.equal(torch.cat(first), torch.cat(second))
+
+
+@pytest.mark.parametrize("given", [{"examples": 0}, {"batch_size": 0}, {"seed": -1}, {"epoch": 0}], ids=str)
+def test_a_mistake_about_mini_batches_is_named(given):
+    least = {"examples": 1, "batch_size": 1, "seed": 0, "epoch": 1}
+    assert [batch.tolist() for batch in mini_batches(**least)] == [[0]]
+    with pytest.raises(nnlib.InputError, match=f"^{next(iter(given))}: expected a whole number from"):
+        mini_batches(**least | given)
 
 
 def trained(X, Y, **options):

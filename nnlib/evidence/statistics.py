@@ -45,9 +45,8 @@ def median_interval(values: Sequence[float] | Values, confidence: float) -> Inte
     n = len(ordered)
     if not n:
         return UNKNOWN
-    # P(B < j) ≤ (1 − confidence) / 2; the small number is for confidences that are met exactly.
-    fewer = int(stats.binom.ppf((1 - confidence) / 2 + 1e-12, n, 0.5))
-    j = fewer if stats.binom.cdf(fewer, n, 0.5) > (1 - confidence) / 2 + 1e-12 else fewer + 1
+    # The largest j with P(B < j) ≤ (1 − confidence) / 2; the small number is for confidences that are met exactly.
+    j = int(stats.binom.ppf((1 - confidence) / 2 + 1e-12, n, 0.5))
     middle = ordered[(n - 1) // 2], ordered[n // 2]
     median = float(middle[0] if middle[0] == middle[1] else sum(middle) / 2)
     return Interval(median, float(ordered[j - 1]), float(ordered[n - j])) if j else Interval(median, np.nan, np.nan)

@@ -1,0 +1,222 @@
+"""Mutation testing: does a test fail when an operator, a number or a condition of nnlib is another?
+
+    pip install cosmic-ray
+    python tests/mutants.py nnlib/layers.py nnlib/evidence [--processes 2]
+
+cosmic-ray changes a module in one place at a time. The tests of that module run in a fork of a process in which they
+have just passed, with the changed module in the place of its own; no file is touched. The mutants that all tests let
+live are printed.
+"""
+
+import argparse
+import ast
+import difflib
+import importlib.util
+import os
+import re
+import resource
+import signal
+import sys
+import tempfile
+import time
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+
+from cosmic_ray.ast import Visitor, get_ast
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator, operator_names
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+os.environ |= {"OMP_NUM_THREADS": "1", "HYPOTHESIS_STORAGE_DIRECTORY": tempfile.mkdtemp()}
+
+# The tests that hold each module, those that find most first.
+TESTS = {
+    "nnlib/arguments.py": "arguments model training gradients engine",
+    "nnlib/shapes.py": "arguments layers model training",
+    "nnlib/seeds.py": "seeds",
+    "nnlib/layers.py": "layers model arguments training engine",
+    "nnlib/model.py": "model layers arguments training",
+    "nnlib/training.py": "training arguments engine",
+    "nnlib/gradients.py": "gradients",
+    "nnlib/evidence/statistics.py": "statistics claims evidence",
+    "nnlib/evidence/claims.py": "claims evidence",
+    "nnlib/evidence": "evidence",
+    "nnlib/engine/store.py": "store",
+    "nnlib/engine": "engine store arguments evidence cluster",
+}
+# Left out: tests that start programs, which would read the files as they are, and take long.
+SLOW = "not two_processes and not cluster and not x86_64 and not cache_folder"
+
+# What an operator is replaced by: of all that cosmic-ray knows those that are near, since others fail on any test.
+NEAR = {
+    "Binary": "Add_Sub Sub_Add Mul_Div Div_Mul FloorDiv_Div Mod_FloorDiv Pow_Mul "
+    "BitAnd_BitOr BitOr_BitAnd BitXor_BitAnd LShift_RShift RShift_LShift",
+    "Comparison": "Eq_NotEq NotEq_Eq Lt_LtE Lt_GtE LtE_Lt LtE_Gt Gt_GtE Gt_LtE GtE_Gt GtE_Lt "
+    "Is_IsNot IsNot_Is In_NotIn NotIn_In",
+    "Unary": "Delete_USub Delete_Invert Delete_Not",
+}
+
+
+def near(operator):
+    """Whether a change is worth a run."""
+    replaced = re.fullmatch(r"core/Replace(\w+)Operator_(\w+)", operator)
+    return not replaced or replaced[2] in NEAR[replaced[1]].split()
+
+
+class Places(Visitor):
+    """The places of a module that an operator would change; of each, whether a test could see it."""
+
+    def __init__(self, operator, annotations):
+        self.operator, self.annotations, self.found = operator, annotations, []
+
+    def visit(self, node):
+        for start, _ in self.operator.mutation_positions(node):
+            # zip's guard, and the star before parameters that have names only.
+            guard = node.parent.get_code().strip() == "strict=True" or node.parent.type == "parameters"
+            self.found.append(not guard and not any(first <= start < end for first, end in self.annotations))
+        return node
+
+
+def mutants(source):
+    """Every (operator, mutated source)."""
+    nodes = [getattr(node, name, None) for node in ast.walk(ast.parse(source)) for name in ("annotation", "returns")]
+    annotations = [((n.lineno, n.col_offset), (n.end_lineno, n.end_col_offset)) for n in nodes if n]
+    for name in sorted(filter(near, operator_names())):
+        try:
+            operator = get_operator(name)()
+        except TypeError:  # needs arguments
+            continue
+        places = Places(operator, annotations)
+        places.walk(get_ast(source))
+        for occurrence, counts in enumerate(places.found):
+            if counts:
+                yield name, mutate_code(source, operator, occurrence)
+
+
+class Mutant(SourceFileLoader):
+    """Loads a module from other source, and finds no other module."""
+
+    def __init__(self, name, path, source):
+        super().__init__(name, str(path))
+        self.source = source
+
+    def get_code(self, fullname):
+        return compile(self.source, self.path, "exec", dont_inherit=True)
+
+    def find_spec(self, name, path=None, target=None):
+        return importlib.util.spec_from_loader(name, self) if name == self.name else None
+
+
+def dependents(module):
+    """The loaded modules of this repository that import it, directly or not, and itself."""
+    ours = {
+        name: Path(loaded.__file__)
+        for name, loaded in sys.modules.items()
+        if (getattr(loaded, "__file__", None) or "").startswith(f"{ROOT}/")
+    }
+    imports = {}
+    for name, path in ours.items():
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        froms = {node.module: node.names for node in nodes if isinstance(node, ast.ImportFrom)}
+        inner = {f"{source}.{one.name}" for source, names in froms.items() for one in names}
+        imports[name] = (
+            inner | froms.keys() | {n.name for node in nodes if isinstance(node, ast.Import) for n in node.names}
+        )
+    found = {module} | {name for name, path in ours.items() if path.parent == ROOT / "tests"}
+    while more := {name for name in imports if imports[name] & found} - found:
+        found |= more
+    return found & ours.keys()
+
+
+def run_tests(tests):
+    """Run files of tests in this process, one after the other; whether one failed."""
+    import pytest
+
+    options = ["-qx", "-n0", "-pno:cacheprovider", "--no-header", "--tb=no", "-k", SLOW]
+    return any(pytest.main([*options, str(ROOT / f"tests/test_{name}.py")]) for name in tests.split())
+
+
+def fork(task):
+    """Start a process of its own group that does the task and ends with its result."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        os.setsid()
+        resource.setrlimit(resource.RLIMIT_DATA, (6 << 30, 6 << 30))
+        for number in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+        os._exit(bool(task()))
+    finally:
+        os._exit(2)
+
+
+def survivors(path, tests, processes):
+    """Test every mutant of a module: how many there are, how many took too long, and those that lived."""
+    source, module = path.read_text(encoding="utf-8"), ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    began = time.monotonic()
+    run_tests(tests)
+    limit = 60 + 10 * (time.monotonic() - began)
+    gone = dependents(module)
+
+    def task(mutated):
+        def test():
+            for name in gone:
+                del sys.modules[name]
+                package, _, inner = name.rpartition(".")
+                vars(sys.modules.get(package, sys)).pop(inner, None)
+            sys.meta_path.insert(0, Mutant(module, path, mutated))
+            return run_tests(tests)
+
+        return test
+
+    _, status = os.waitpid(fork(task(source)), 0)
+    if status:
+        sys.exit(f"{path}: its tests fail without a mutant")
+    waiting, running, lived, late = list(mutants(source))[::-1], {}, [], 0
+    total = len(waiting)
+    while waiting or running:
+        while waiting and len(running) < processes:
+            operator, mutated = waiting.pop()
+            running[fork(task(mutated))] = operator, mutated, time.monotonic() + limit
+        time.sleep(0.02)
+        for child, (operator, mutated, end) in list(running.items()):
+            if time.monotonic() > end:
+                os.killpg(child, signal.SIGKILL)
+                late += 1
+            ended, status = os.waitpid(child, 0 if time.monotonic() > end else os.WNOHANG)
+            if ended:
+                del running[child]
+                if status == 0:
+                    lived.append((operator, mutated))
+                    print("\n".join(difference(path, operator, source, mutated)), flush=True)
+    return total, late, lived
+
+
+def difference(path, operator, source, mutated):
+    """What a mutant changed."""
+    before, after = source.splitlines(), mutated.splitlines()
+    yield f"survivor: {path.relative_to(ROOT)} {operator}"
+    for line in difflib.unified_diff(before, after, n=0, lineterm=""):
+        if not line.startswith(("---", "+++")):
+            yield f"    {line}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a module of nnlib, or a folder of them")
+    parser.add_argument("--processes", type=int, default=2)
+    arguments = parser.parse_args()
+    for given in arguments.paths:
+        for path in sorted(given.resolve().rglob("*.py")) if given.is_dir() else [given.resolve()]:
+            name = path.relative_to(ROOT).as_posix()
+            tests = TESTS.get(name) or TESTS.get(str(Path(name).parent))
+            if not tests or path.name == "__init__.py":
+                continue
+            total, late, lived = survivors(path, tests, arguments.processes)
+            print(f"{name}: {total} mutants, {len(lived)} survived, {late} ran out of time", flush=True)
+
+
+if __name__ == "__main__":
+    main()
