@@ -27,6 +27,11 @@ OPTIONS = """--headless=new --no-sandbox --disable-gpu --no-first-run --disable-
     --disable-component-update --disable-sync --window-size=1200,900"""
 
 
+def pytest_collection_modifyitems(items):
+    """Those that run the pipeline come first: nothing long is left for the end, when one worker would wait for another."""
+    items.sort(key=lambda item: "finished" not in item.fixturenames)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     """So small are these networks that a second thread would only wait."""
