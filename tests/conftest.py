@@ -28,7 +28,7 @@ OPTIONS = """--headless=new --no-sandbox --disable-gpu --no-first-run --disable-
 
 
 def pytest_collection_modifyitems(items):
-    """Those that run the pipeline come first: nothing long is left for the end, when one worker would wait for another."""
+    """Those that need the pipeline come first, so that no worker has a long one left when the others are done."""
     items.sort(key=lambda item: "finished" not in item.fixturenames)
 
 

@@ -11,10 +11,15 @@ from pathlib import Path
 import pytest
 from pipeline import ENVIRONMENT, REPOSITORY, Project, stages_that_ran
 
+from stages import common
+from stages.parameters import read_yaml
+
 resource = pytest.importorskip("resource", reason="signals and limits of POSIX", exc_type=ModuleNotFoundError)
 
 DATASET = "data/processed/mnist.safetensors"
 MODEL = "data/models/experiment-3/experiment-3.safetensors"
+# The stages, and what else starts as they do.
+PROGRAMS = sorted(path.stem for path in (REPOSITORY / "stages").glob("*.py") if "run(main)" in path.read_text("utf-8"))
 
 
 def start(project: Project, *command: str) -> subprocess.Popen[str]:
@@ -103,6 +108,22 @@ def test_an_interrupt_ends_at_once_with_one_line(finished: Project, tmp_path: Pa
     output = stop(process, signal.SIGINT)
     assert process.returncode == 130
     assert output == "train: interrupted; finished replicas are kept, `dvc repro` does the rest of this stage again\n"
+
+
+@pytest.mark.parametrize("stage", PROGRAMS)
+def test_an_interrupt_says_what_is_kept_only_where_something_is(stage: str, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", [f"stages/{stage}.py"])
+    monkeypatch.chdir(REPOSITORY)
+    with pytest.raises(SystemExit, match="130"):
+        common.run(interrupted)
+    told = capsys.readouterr().err
+    stages = {body.get("do", body)["cmd"].split()[2] for body in read_yaml("dvc.yaml")["stages"].values()}
+    assert told.startswith(f"{stage}: interrupted; ")
+    assert ("`dvc repro`" in told) == (f"stages.{stage}" in stages)
+    assert ("replicas are kept" in told) == (stage == "train")
 
 
 def test_an_interrupted_pipeline_goes_on_with_the_stage_that_was_not_finished(finished: Project, tmp_path: Path):
