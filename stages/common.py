@@ -38,6 +38,12 @@ SUMMARY = REPORTS / "summary.json"
 FIGURES = REPORTS / "figures"
 PLOTS = REPORTS / "plots"
 
+# What an interrupt leaves to do, where it is not what it is for most stages: the whole stage.
+LEFT_TO_DO = {
+    "train": "finished replicas are kept, `dvc repro` does the rest of this stage again",
+    "store": "the same command does the rest",
+}
+
 
 def store_folder() -> Path:
     """The store of trained replicas: REPLICA_STORE in the environment, or data/replicas of this repository.
@@ -64,8 +70,5 @@ def run(main: Callable[..., Any]) -> None:
     except (InputError, OSError, MemoryError) as error:
         sys.exit(f"{name}: {error}")
     except KeyboardInterrupt:
-        print(
-            f"{name}: interrupted; finished replicas are kept, `dvc repro` does the rest of this stage again",
-            file=sys.stderr,
-        )
+        print(f"{name}: interrupted; {LEFT_TO_DO.get(name, '`dvc repro` does this stage again')}", file=sys.stderr)
         sys.exit(130)

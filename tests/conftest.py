@@ -27,6 +27,11 @@ OPTIONS = """--headless=new --no-sandbox --disable-gpu --no-first-run --disable-
     --disable-component-update --disable-sync --window-size=1200,900"""
 
 
+def pytest_collection_modifyitems(items):
+    """Those that need the pipeline come first, so that no worker has a long one left when the others are done."""
+    items.sort(key=lambda item: "finished" not in item.fixturenames)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     """So small are these networks that a second thread would only wait."""

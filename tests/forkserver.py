@@ -1,12 +1,13 @@
 """A `python -m` that starts at once: the libraries are imported beforehand, and every program is a fork of that.
 
 In small, importing them takes ten times as long as all that a stage does. A program is a process all the same, in its
-own folder, with that folder's `nnlib` and `stages`.
+own folder, with that folder's `nnlib` and `stages`, and it ends with the `python` that asked for it.
 
     python forkserver.py SOCKET       serve, until standard input ends
 """
 
 import atexit
+import contextlib
 import importlib
 import json
 import os
@@ -18,8 +19,9 @@ import sys
 import traceback
 from pathlib import Path
 
-LIBRARIES = """dvc.cli dvc.commands.experiments.run dvc.commands.repro dvc.repo jinja2 matplotlib.backends.backend_svg
-    matplotlib.figure numba numpy pandas psutil pydantic ruamel.yaml safetensors.torch scipy.stats torch tqdm"""
+LIBRARIES = """distributed dvc.cli dvc.commands.experiments.run dvc.commands.repro dvc.repo jinja2
+    matplotlib.backends.backend_svg matplotlib.figure numba numpy pandas psutil pydantic pytest ruamel.yaml
+    safetensors.torch scipy.stats torch tqdm"""
 # Nothing but the standard library's beginning: as little to import as Python can do with.
 CLIENT = """#!{python} -IS
 import json, os, socket, sys
@@ -58,7 +60,8 @@ def serve(address: str) -> None:
 
 
 def attend(connection: socket.socket) -> None:
-    """Fork the program that a client asks for, tell the client how it ended, and end."""
+    """Fork the program that a client asks for, tell the client how it ended, and end; a client that is killed takes its
+    program along."""
     length, files, *_ = socket.recv_fds(connection, 8, 3)
     with connection.makefile("rb") as stream:
         arguments, folder, environment = json.loads(stream.read(int.from_bytes(length, "big")))
@@ -70,7 +73,13 @@ def attend(connection: socket.socket) -> None:
         os._exit(run(arguments, folder, environment))
     for file in files:
         os.close(file)
-    connection.sendall(str(os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])).encode())
+    # The client says no more: its end can be read when it is gone.
+    ended = os.pidfd_open(program)
+    if connection in select.select([connection, ended], [], [])[0]:
+        os.kill(program, signal.SIGKILL)
+    status = os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])
+    with contextlib.suppress(BrokenPipeError):
+        connection.sendall(str(status).encode())
     os._exit(0)
 
 
@@ -79,12 +88,12 @@ def run(arguments: list[str], folder: str, environment: dict[str, str]) -> int:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    sys.path[0] = folder
+    sys.path[:1] = [folder, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
     # The server's streams remember what the server's files were.
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     option, *sys.argv = arguments
     assert option == "-m", f"only -m MODULE is served, got {arguments}"
-    if any(name.startswith("COVERAGE_PROCESS") for name in environment):
+    if any(value and name.startswith("COVERAGE_PROCESS") for name, value in environment.items()):
         importlib.import_module("coverage").process_startup()
     status = 0
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from llvmlite.binding import get_host_cpu_features
+from pipeline import ENVIRONMENT
 
 pytestmark = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the levels of x86-64")
 
@@ -84,15 +85,18 @@ caching._CacheLocator.ensure_cache_path = refuse
     assert len(run.stdout.strip()) == 64, run.stderr
 
 
-def test_compiled_code_is_never_that_of_another_source(tmp_path):
+def test_compiled_code_is_never_that_of_another_source(tmp_path, quick_python):
     """Numba asks only whether the function's own file has changed."""
     for name in ("nnlib", "stages"):
         shutil.copytree(Path(__file__).parents[1] / name, tmp_path / name, copy_function=shutil.copy2)
-    program = "import torch; from nnlib import *; X = torch.eye(8)[:, :3]; Y = torch.eye(3); print(train_replicas("
-    program += "(X, Y), (X, Y), Settings((8, 8, 3), epochs=2, batch_size=3, look_every=1), [0]).train_cost[0].item())"
+    program = tmp_path / "cost.py"
+    text = "import torch; from nnlib import *; X = torch.eye(8)[:, :3]; Y = torch.eye(3); print(train_replicas("
+    text += "(X, Y), (X, Y), Settings((8, 8, 3), epochs=2, batch_size=3, look_every=1), [0]).train_cost[0].item())"
+    program.write_text(text)
 
     def cost() -> float:
-        return float(subprocess.check_output([sys.executable, "-c", program], cwd=tmp_path, text=True))
+        command = ["python", "-m", "cost"]
+        return float(subprocess.check_output(command, cwd=tmp_path, env=os.environ | ENVIRONMENT, text=True))
 
     before = cost()
     functions = tmp_path / "nnlib/engine/functions.py"

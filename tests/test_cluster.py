@@ -9,12 +9,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pipeline import ENVIRONMENT
 from problems import problem
 
 from nnlib import Settings, Store, train_replicas
 from nnlib.engine import cluster
 from nnlib.engine.cluster import ClusterError
 from nnlib.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("quick_python")
 
 TRAIN, VALIDATION = problem(57), problem(30, seed=1)
 SETTINGS = Settings([6, 5, 4, 3], learning_rate=0.1, epochs=4, batch_size=16, look_every=3)
@@ -33,9 +36,9 @@ class Cluster:
 
     def start(self, program, *options):
         process = subprocess.Popen(
-            [sys.executable, "-m", f"distributed.cli.{program}", *options],
+            ["python", "-m", f"distributed.cli.{program}", *options],
             cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            env=os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -60,7 +63,7 @@ def wait_until(true, seconds=30):
 
 
 @pytest.fixture(scope="module")
-def two_workers(tmp_path_factory):
+def two_workers(tmp_path_factory, quick_python):
     made = Cluster(tmp_path_factory.mktemp("cluster"))
     made.worker()
     made.worker()

@@ -11,10 +11,15 @@ from pathlib import Path
 import pytest
 from pipeline import ENVIRONMENT, REPOSITORY, Project, stages_that_ran
 
+from stages import common
+from stages.parameters import read_yaml
+
 resource = pytest.importorskip("resource", reason="signals and limits of POSIX", exc_type=ModuleNotFoundError)
 
 DATASET = "data/processed/mnist.safetensors"
 MODEL = "data/models/experiment-3/experiment-3.safetensors"
+# The stages, and what else starts as they do.
+PROGRAMS = sorted(path.stem for path in (REPOSITORY / "stages").glob("*.py") if "run(main)" in path.read_text("utf-8"))
 
 
 def start(project: Project, *command: str) -> subprocess.Popen[str]:
@@ -48,16 +53,39 @@ def stop(process: subprocess.Popen[str], number: signal.Signals) -> str:
     return process.communicate(timeout=60)[0]
 
 
+def prepare(project: Project, stage: str, first: str) -> None:
+    """Put a module into the project that runs the stage under the stage's name, after something else."""
+    program = f"from stages import common, {stage}\n{first}\ncommon.run({stage}.main)\n"
+    (project.folder / f"{stage}.py").write_text(program)
+
+
+# No file may grow beyond this, which is what writing to a full disk looks like to a program.
+FULL_DISK = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))\n"
+# Drawing takes nearly all of the report's time. In place of every figure a circle, longer than the limit above.
+WITHOUT_DRAWING = """
+from stages.reporting import catalogue
+catalogue.svg = lambda *_: f'<svg viewBox="0 0 2 2"><circle r="1"/></svg>{400 * " "}'
+"""
+
+
 @pytest.mark.parametrize(
-    ("stage", "after"),
-    [("download", 0.5), ("preprocess", 1.5), ("experiment@1", 2.0), ("report", 4.0)],
+    ("stage", "writes"),
+    [
+        ("download", "data/raw"),
+        ("preprocess", "data/processed"),
+        ("experiment@1", "data/models/experiment-1"),
+        ("report", "reports/figures"),
+    ],
 )
-def test_killed_at_any_moment_nothing_half_is_left(stage: str, after: float, finished: Project, tmp_path: Path):
+def test_killed_while_it_writes_nothing_half_is_left(stage: str, writes: str, finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
     before = project.results()
     process = start(project, "dvc", "repro", "--force", "--single-item", stage)
+    # DVC has removed what the stage is to write; so what is seen next is the first that it writes.
     read_until(process, "> python -m stages")
-    time.sleep(after)
+    while not [path for path in (project.folder / writes).glob("*") if path.name != ".gitignore"]:
+        assert process.poll() is None
+        time.sleep(0.001)
     stop(process, signal.SIGKILL)
     # DVC writes its own lock in place: killed just then, it leaves it empty, and says so.
     lock = project.folder / ".dvc" / "tmp" / "rwlock"
@@ -71,10 +99,10 @@ def test_killed_at_any_moment_nothing_half_is_left(stage: str, after: float, fin
 
 def test_an_interrupt_ends_at_once_with_one_line(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
-    project.set(epochs=2000, replicas=1000)
+    project.set(epochs=200, replicas=1000)
     process = start(project, "stages.train", "experiment-1")
     # Replicas are written as they end.
-    while not list((project.folder / "data" / "replicas").rglob("02000.safetensors")):
+    while not list((project.folder / "data" / "replicas").rglob("00200.safetensors")):
         assert process.poll() is None
         time.sleep(0.05)
     output = stop(process, signal.SIGINT)
@@ -82,18 +110,34 @@ def test_an_interrupt_ends_at_once_with_one_line(finished: Project, tmp_path: Pa
     assert output == "train: interrupted; finished replicas are kept, `dvc repro` does the rest of this stage again\n"
 
 
+@pytest.mark.parametrize("stage", PROGRAMS)
+def test_an_interrupt_says_what_is_kept_only_where_something_is(stage: str, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", [f"stages/{stage}.py"])
+    monkeypatch.chdir(REPOSITORY)
+    with pytest.raises(SystemExit, match="130"):
+        common.run(interrupted)
+    told = capsys.readouterr().err
+    stages = {body.get("do", body)["cmd"].split()[2] for body in read_yaml("dvc.yaml")["stages"].values()}
+    assert told.startswith(f"{stage}: interrupted; ")
+    assert ("`dvc repro`" in told) == (f"stages.{stage}" in stages)
+    assert ("replicas are kept" in told) == (stage == "train")
+
+
 def test_an_interrupted_pipeline_goes_on_with_the_stage_that_was_not_finished(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
-    project.set(seed=7)
-    process = start(project, "dvc", "repro")
-    seen = read_until(process, "Running stage 'experiment@2'")
+    project.set(l2=0.04)
+    process = start(project, "dvc", "repro", "verdicts")
+    seen = read_until(process, "Running stage 'experiment@3'")
     seen += stop(process, signal.SIGKILL)
     done = stages_that_ran(seen)[:-1]
-    assert len(done) >= 2
-    ran = stages_that_ran(project.dvc("repro").stdout)
+    assert {"check", "experiment@2"} <= set(done)
+    ran = stages_that_ran(project.dvc("repro", "verdicts").stdout)
     assert not set(done) & set(ran)
-    assert "experiment@2" in ran
-    assert ran[-1] == "report"
+    assert "experiment@3" in ran
+    assert ran[-1] == "verdicts"
 
 
 @pytest.mark.parametrize(
@@ -143,17 +187,10 @@ def test_a_full_disk_leaves_every_file_as_it_was(stage: str, arguments: list, fi
         for path in (project.folder / "data/raw").iterdir():
             path.unlink()
     before = project.results()
+    prepare(project, stage, FULL_DISK + WITHOUT_DRAWING * (stage == "report"))
     # Measuring coverage writes files too.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
-    result = subprocess.run(
-        [sys.executable, "-m", f"stages.{stage}", *arguments],
-        cwd=project.folder,
-        env=environment | ENVIRONMENT | {"MNIST_DIR": str(project.mnist)},
-        capture_output=True,
-        text=True,
-        # No file may grow beyond this, which is what writing to a full disk looks like to a program.
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300)),
-    )
+    unmeasured = dict.fromkeys((name for name in os.environ if name.startswith("COVERAGE")), "")
+    result = project.python(stage, *arguments, check=False, **unmeasured)
     assert result.returncode == 1
     assert re.search(rf"^{stage}: .*File too large", result.stderr, flags=re.MULTILINE), result.stderr
     assert "Traceback" not in result.stderr
@@ -169,7 +206,8 @@ def test_a_folder_that_cannot_be_written_is_one_line(finished: Project, tmp_path
     folder.rmdir()
     # Where a folder should be stands a file: nobody, not even root, can write into it.
     folder.write_text("")
-    result = project.python("stages.report", check=False)
+    prepare(project, "report", WITHOUT_DRAWING)
+    result = project.python("report", check=False)
     assert result.returncode == 1
     assert re.fullmatch(r"report: .*reports/figures.*\n", result.stderr)
 
@@ -192,7 +230,8 @@ def test_the_report_escapes_what_it_prints(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
     path = project.folder / "reports" / "verdicts" / "claims.csv"
     path.write_text(path.read_text().replace("Batch norm with L2 has", "<script>alert(1)</script>"))
-    project.python("stages.report")
+    prepare(project, "report", WITHOUT_DRAWING)
+    project.python("report")
     page = (project.folder / "reports" / "report.html").read_text(encoding="utf-8")
     assert "<script>alert(1)" not in page
     assert "&lt;script&gt;alert(1)" in page

@@ -77,13 +77,13 @@ def test_another_l2_trains_what_uses_it_and_the_way_back_trains_nothing(finished
 def test_more_replicas_train_the_new_ones_and_the_way_back_nothing(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
     before = entries(project)
-    project.dvc("exp", "run", "-S", "replicas=4")
+    project.dvc("exp", "run", "-S", "replicas=4", "verdicts")
     assert before < entries(project)
     assert len(entries(project)) == 2 * len(before)
     project.git("checkout", ".")
     out = project.dvc("repro").stdout
     assert stages_that_trained(out) == [], out
-    again = project.dvc("exp", "run", "-S", "replicas=4").stdout
+    again = project.dvc("exp", "run", "-S", "replicas=4", "verdicts").stdout
     assert stages_that_trained(again) == [], again
 
 

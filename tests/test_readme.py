@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pipeline import REPOSITORY, Project
+from pipeline import ENVIRONMENT, REPOSITORY, Ended, Project
 
 PAGES = [
     REPOSITORY / "README.md",
@@ -19,16 +19,15 @@ PAGES = [
 
 
 @pytest.fixture(scope="module")
-def committed(tmp_path_factory):
+def committed(tmp_path_factory, mnist, quick_python):
     """A clone of the last commit, whose README shows its own results, whatever has been reproduced here since."""
     folder = tmp_path_factory.mktemp("readme") / "committed"
     subprocess.run(["git", "clone", "--quiet", REPOSITORY, folder], check=True)
-    return folder
+    return Project(folder, mnist)
 
 
-def generate(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "stages.reporting.readme", *options]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+def generate(project: Project, *options: str) -> Ended:
+    return project.python("stages.reporting.readme", *options, check=False)
 
 
 def test_the_generated_parts_are_those_of_the_committed_results(committed):
@@ -37,7 +36,7 @@ def test_the_generated_parts_are_those_of_the_committed_results(committed):
 
 
 def test_a_changed_number_is_noticed_and_mended(committed):
-    path = committed / "README.md"
+    path = committed.folder / "README.md"
     text = path.read_text(encoding="utf-8")
     changed = re.sub(r"(- The study drew )\d+", r"\g<1>77", text, count=1)
     assert changed != text
@@ -60,11 +59,14 @@ def test_the_snippet_runs_as_printed(finished: Project):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the command is bash's")
-def test_the_quick_tests_start_no_pipeline_no_cluster_and_no_browser():
+def test_the_quick_tests_start_no_pipeline_no_cluster_and_no_browser(quick_python):
     page = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
     (options,) = re.findall(r"^pytest (--ignore.*?) +#", page, re.MULTILINE)
-    plan = f"{sys.executable} -m pytest --setup-plan -n 0 {options}"
-    result = subprocess.run(["bash", "-c", plan], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    plan = f"python -m pytest --setup-plan -n 0 {options}"
+    environment = os.environ | ENVIRONMENT
+    result = subprocess.run(
+        ["bash", "-c", plan], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
+    )
     started = set(re.findall(r"SETUP +[SM] (\w+)", result.stdout))  # fixtures of the session or a module
     assert "mnist" in started
     assert not started & {"finished", "two_workers", "driver"}

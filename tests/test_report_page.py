@@ -5,6 +5,7 @@ import re
 
 import pytest
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
 
 from stages.reporting.catalogue import CATALOGUE
 
@@ -89,11 +90,12 @@ def test_the_networks_of_the_page_are_the_trained_ones(page, finished):
 def test_plots_draw_offline(driver, finished):
     finished.dvc("plots", "show", "--out", "plots")
     driver.get((finished.folder / "plots" / "index.html").as_uri())
-    drawn = driver.execute_async_script("""
-        const done = arguments[0]
-        const count = () => [document.querySelectorAll("canvas, svg.marks").length, document.images.length]
-        setTimeout(() => done(count()), 3000)""")
-    assert drawn[0] >= 4
-    assert drawn[1] >= 3
+    count = "return [document.querySelectorAll('canvas, svg.marks').length, document.images.length]"
+
+    def drawn(page):
+        plots, images = page.execute_script(count)
+        return plots >= 4 and images >= 3
+
+    WebDriverWait(driver, 60, poll_frequency=0.05).until(drawn)
     errors = [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
     assert errors == [], json.dumps(errors)
