@@ -7,6 +7,7 @@ from stages.common import FIGURES, PLOTS, REPORTS, run
 from stages.parameters import Parameters
 from stages.reporting.catalogue import CATALOGUE
 from stages.reporting.colours import variables
+from stages.reporting.digits import digits_data
 from stages.reporting.explosion import explosion_data
 from stages.reporting.formats import environment
 from stages.reporting.playground import playground_data
@@ -19,17 +20,22 @@ def main(params: Parameters) -> None:
     catalogue = {name: item.show(results) for name, item in CATALOGUE.items()}
     for name, figure in catalogue.items():
         write_text(FIGURES / f"{name}.svg", figure.wide)
+    digits = digits_data(results.train, results.test)
+    known = results.train[0][:, : digits["train"]]
     context = {
         "results": results,
         "catalogue": catalogue,
         "params": params,
         "variables": variables,
-        "explosion": explosion_data(params, results.train, results.test),
+        "digits": digits,
+        "explosion": explosion_data(params, digits["train"]),
         "roulette": roulette_data(
             {key: results.tables[key]["test_accuracy"].tolist() for key in FOUR if key in results.experiments}
         ),
         "published_shares": results.one_run_shares,
-        "playground": playground_data(results.networks, *results.test),
+        "playground": playground_data(
+            params.network.layers_dims, results.networks, results.seeds_played, known, *results.test
+        ),
     }
     templates = environment()
     write_text(REPORTS / "report.md", templates.get_template("report.md.j2").render(context))

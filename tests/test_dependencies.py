@@ -46,7 +46,7 @@ APART = {
     *(f"nnlib/evidence/{name}.py" for name in ("statistics", "tables")),
     *(f"stages/{name}.py" for name in ("check", "download", "evaluate", "preprocess", "report", "store", "timing")),
     *(f"stages/{name}.py" for name in ("verdicts", "weight_diff")),
-    *(f"stages/reporting/{name}.py" for name in ("__init__", "catalogue", "colours", "explosion", "formats")),
+    *(f"stages/reporting/{name}.py" for name in ("__init__", "catalogue", "colours", "digits", "explosion", "formats")),
     *(f"stages/reporting/{name}.py" for name in ("labels", "playground", "readme", "results", "roulette", "words")),
     *(f"stages/reporting/figures/{name}.py" for name in ("__init__", "accuracies", "costs", "images", "style")),
     *(f"stages/reporting/figures/{name}.py" for name in ("verdicts", "weights")),
