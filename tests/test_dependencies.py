@@ -49,7 +49,7 @@ APART = {
     *(f"stages/reporting/{name}.py" for name in ("__init__", "catalogue", "colours", "digits", "explosion", "formats")),
     *(f"stages/reporting/{name}.py" for name in ("labels", "playground", "readme", "results", "roulette", "words")),
     *(f"stages/reporting/figures/{name}.py" for name in ("__init__", "accuracies", "costs", "images", "style")),
-    *(f"stages/reporting/figures/{name}.py" for name in ("verdicts", "weights")),
+    *(f"stages/reporting/figures/{name}.py" for name in ("labs", "verdicts", "weights")),
 }
 
 LABEL = Definition("stages/reporting/labels.py", "check_label")

@@ -501,7 +501,7 @@ def test_keys_alone_reach_all_controls(page):
         reached.append(page.switch_to.active_element.accessible_name)
     assert reached[:2] == ["Clear", "7"]
     assert len(set(reached)) == 32
-    assert find(page, ".seeds").accessible_name == "Networks of seed"
+    assert find(page, ".seeds").accessible_name == "Seed"
 
 
 def test_page_loads_nothing_and_says_what_batch_norm_uses(page):

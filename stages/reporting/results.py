@@ -46,6 +46,8 @@ from stages.reporting.labels import LABELS, cell_label
 FOUR = ("experiment-1", "experiment-2", "experiment-3", "experiment-4")
 # The one whose readings of the test set are shown.
 READER = "experiment-3"
+# The bug in one pair: what each does with batch norm's derivative.
+PAIR = {"experiment-2": "derivative left out", "experiment-2-exact": "true derivative"}
 # Whose networks the page lets a visitor play with, and how many seeds of each: the study's, and one without its bug.
 PLAYED = (*FOUR, "experiment-2-exact")
 SEEDS_PLAYED = 3
@@ -107,6 +109,11 @@ class Findings:
     @property
     def published(self) -> dict[str, dict[str, float]]:
         return self.study["published"]
+
+    @property
+    def single_runs(self) -> dict[str, list[float]]:
+        """The study's experiments, each with the test accuracy of every replica, as the run that a study might make."""
+        return {key: self.tables[key]["test_accuracy"].tolist() for key in FOUR if key in self.experiments}
 
     @cached_property
     def implied(self) -> Implied:
