@@ -50,4 +50,4 @@ def verdicts(r: Results, layout: Layout) -> Figure:
 def _places(count: int, layout: Layout) -> np.ndarray:
     """The heights of a claim's comparisons around its row; on a narrow page between its label and its verdict."""
     low, high = (0.0, 0.26) if layout.narrow else (-0.3, 0.3)
-    return np.linspace(low, high, count) if count > 1 else np.full(1, (low + high) / 2)
+    return np.linspace(low, high, count) if count > 1 else np.full(count, (low + high) / 2)

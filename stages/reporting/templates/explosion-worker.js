@@ -1,7 +1,7 @@
 // Trains the network of explosion-network.js beside the page, a slice of time after the other, and reports.
 
-const SLICE = 150; // milliseconds of training from one report to the next, and before the next message is heard
-const LOOK_EVERY = 100; // steps from one point of the curves to the next
+const SLICE = 200; // milliseconds of training from one report to the next, and before the next message is heard
+const LOOK_EVERY = 200; // steps from one point of the curves to the next
 
 let data; // the page's record
 let train, heldOut, probe; // { X, labels }: to learn from, to be judged by, and the first data.probe of train
