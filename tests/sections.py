@@ -5,6 +5,7 @@ import re
 from pipeline import REPOSITORY
 from selenium.webdriver.common.action_chains import ActionBuilder
 from selenium.webdriver.common.actions.pointer_input import PointerInput
+from selenium.webdriver.support.wait import WebDriverWait
 
 from stages.reporting.colours import variables
 from stages.reporting.formats import environment
@@ -21,6 +22,12 @@ def write_page(path, *templates, **context):
     body = "\n".join(environment().get_template(template).render(**context) for template in templates)
     path.write_text(HTML.format(environment().from_string(STYLE).render(variables=variables), body), encoding="utf-8")
     return path.as_uri()
+
+
+def unpacked(page):
+    """The page, once its networks are there; before, `playground` is but the section of that id."""
+    WebDriverWait(page, 30, 0.05).until(lambda _: page.execute_script("return Boolean(playground.forward)"))
+    return page
 
 
 def in_view(page, element):

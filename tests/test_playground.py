@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 from made_up import made_up
-from sections import assert_fits_and_can_be_read, in_view, show, write_page
+from sections import assert_fits_and_can_be_read, in_view, show, unpacked, write_page
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.wait import WebDriverWait
 
 from nnlib import initialize_parameters, l_model_forward, linear_activation_forward
 from nnlib.data.dataset import flatten, normalize, one_hot
@@ -79,10 +78,7 @@ def address(packed, tmp_path_factory):
 
 def opened(driver, address):
     driver.get(address)
-    WebDriverWait(driver, 30, 0.05).until(
-        lambda _: driver.execute_script("return 'playground' in window && !!playground.show")
-    )
-    return driver
+    return unpacked(driver)
 
 
 @pytest.fixture
@@ -149,7 +145,7 @@ def box_and_centre(image):
     return (np.ptp(rows) + 1, np.ptp(columns) + 1), np.array(centre)
 
 
-def unpacked(text, dtype):
+def inflated(text, dtype):
     return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype)
 
 
@@ -157,8 +153,8 @@ def in_the_page(packed, key, replica):
     """The parameters that the page has: those given, but for W1, which is rounded; in double precision."""
     one = next(one for one in packed["networks"] if one["key"] == key)["replicas"][replica]
     given = NETWORKS[key][1][replica]
-    levels = unpacked(one["levels"], "i1").reshape(given["W1"].shape)
-    steps = unpacked(one["rest"], "<f4")[: len(levels), None]
+    levels = inflated(one["levels"], "i1").reshape(given["W1"].shape)
+    steps = inflated(one["rest"], "<f4")[: len(levels), None]
     return {name: value.double() for name, value in (given | {"W1": torch.from_numpy(levels * steps)}).items()}
 
 

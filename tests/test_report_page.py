@@ -4,8 +4,8 @@ import json
 import re
 
 import pytest
+from sections import unpacked
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.wait import WebDriverWait
 
 from stages.reporting.catalogue import CATALOGUE
 
@@ -75,7 +75,7 @@ def test_the_networks_of_the_page_are_the_trained_ones_with_batch_norm_on_the_te
     from nnlib import Run, l_model_forward
     from nnlib.data.files import load_tensors
 
-    WebDriverWait(page, 30).until(lambda _: page.execute_script("return Boolean(window.playground)"))
+    unpacked(page)
     X = load_tensors(finished.folder / "data/processed/mnist.safetensors")["X_test"].double()
     for key, batchnorm in {"experiment-3": False, "experiment-2-exact": True}.items():
         run = Run.from_tensors(load_tensors(finished.folder / f"data/models/{key}/{key}.safetensors"))
