@@ -5,31 +5,35 @@ import pandas as pd
 from nnlib.data.files import write_csv, write_text
 from stages.common import FIGURES, PLOTS, REPORTS, run
 from stages.parameters import Parameters
-from stages.reporting.catalogue import CATALOGUE
+from stages.reporting.catalogue import CATALOGUE, LABS
 from stages.reporting.colours import variables
+from stages.reporting.digits import digits_data
 from stages.reporting.explosion import explosion_data
 from stages.reporting.formats import environment
 from stages.reporting.playground import playground_data
-from stages.reporting.results import FOUR, Results
+from stages.reporting.results import Results
 from stages.reporting.roulette import roulette_data
 
 
 def main(params: Parameters) -> None:
     results = Results.load(params)
     catalogue = {name: item.show(results) for name, item in CATALOGUE.items()}
-    for name, figure in catalogue.items():
+    for name, figure in (catalogue | {"labs": LABS.show(results)}).items():
         write_text(FIGURES / f"{name}.svg", figure.wide)
+    digits = digits_data(results.train, results.test)
+    known = results.train[0][:, : digits["train"]]
     context = {
         "results": results,
         "catalogue": catalogue,
         "params": params,
         "variables": variables,
-        "explosion": explosion_data(params, results.train, results.test),
-        "roulette": roulette_data(
-            {key: results.tables[key]["test_accuracy"].tolist() for key in FOUR if key in results.experiments}
-        ),
+        "digits": digits,
+        "explosion": explosion_data(params, digits["train"]),
+        "roulette": roulette_data(results.single_runs),
         "published_shares": results.one_run_shares,
-        "playground": playground_data(results.networks, *results.test),
+        "playground": playground_data(
+            params.network.layers_dims, results.networks, results.seeds_played, known, *results.test
+        ),
     }
     templates = environment()
     write_text(REPORTS / "report.md", templates.get_template("report.md.j2").render(context))
@@ -41,7 +45,7 @@ def main(params: Parameters) -> None:
     }
     for name, table in plots.items():
         write_csv(PLOTS / f"{name}.csv", table)
-    print(f"{len(catalogue)} figures, reports/report.html and reports/report.md")
+    print(f"{len(catalogue) + 1} figures, reports/report.html and reports/report.md")
 
 
 def experiments_of(tables: dict[str, pd.DataFrame], results: Results) -> pd.DataFrame:

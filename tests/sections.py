@@ -1,10 +1,11 @@
-"""A section of the report's page by itself, as a browser shows it."""
+"""Sections of the report's page by themselves, as a browser shows them, and what tests do with them."""
 
 import re
 
 from pipeline import REPOSITORY
 from selenium.webdriver.common.action_chains import ActionBuilder
 from selenium.webdriver.common.actions.pointer_input import PointerInput
+from selenium.webdriver.support.wait import WebDriverWait
 
 from stages.reporting.colours import variables
 from stages.reporting.formats import environment
@@ -16,10 +17,17 @@ HTML = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sect
 <meta name="viewport" content="width=device-width, initial-scale=1">{}</head><body><main>{}</main></body></html>"""
 
 
-def write_page(path, section, **context):
-    body = environment().get_template(section).render(**context)
+def write_page(path, *templates, **context):
+    """A page of these templates, with the report's own style; its address."""
+    body = "\n".join(environment().get_template(template).render(**context) for template in templates)
     path.write_text(HTML.format(environment().from_string(STYLE).render(variables=variables), body), encoding="utf-8")
     return path.as_uri()
+
+
+def unpacked(page):
+    """The page, once its networks are there; before, `playground` is but the section of that id."""
+    WebDriverWait(page, 30, 0.05).until(lambda _: page.execute_script("return Boolean(playground.forward)"))
+    return page
 
 
 def in_view(page, element):

@@ -47,10 +47,10 @@ APART = {
     "stages/alternatives.py",
     *(f"stages/{name}.py" for name in ("check", "download", "evaluate", "preprocess", "report", "store", "timing")),
     *(f"stages/{name}.py" for name in ("verdicts", "weight_diff")),
-    *(f"stages/reporting/{name}.py" for name in ("__init__", "catalogue", "colours", "explosion", "formats")),
+    *(f"stages/reporting/{name}.py" for name in ("__init__", "catalogue", "colours", "digits", "explosion", "formats")),
     *(f"stages/reporting/{name}.py" for name in ("labels", "playground", "readme", "results", "roulette", "words")),
     *(f"stages/reporting/figures/{name}.py" for name in ("__init__", "accuracies", "costs", "images", "style")),
-    *(f"stages/reporting/figures/{name}.py" for name in ("verdicts", "weights")),
+    *(f"stages/reporting/figures/{name}.py" for name in ("labs", "verdicts", "weights")),
 }
 
 LABEL = Definition("stages/reporting/labels.py", "check_label")

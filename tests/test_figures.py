@@ -10,7 +10,7 @@ from made_up import EXPERIMENTS, made_up
 from pipeline import REPOSITORY
 
 from stages.reporting import colours, words
-from stages.reporting.catalogue import CATALOGUE
+from stages.reporting.catalogue import CATALOGUE, LABS
 from stages.reporting.figures.style import DARKEST, WIDE, spread
 from stages.reporting.formats import decimal, inline_svg, power
 
@@ -36,7 +36,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_every_figure_is_drawn_and_says_something_right_whatever_the_results(case):
     r = made_up(**CASES[case])
-    for name, item in CATALOGUE.items():
+    for name, item in (CATALOGUE | {"labs": LABS}).items():
         shown = replace(item, layouts=item.layouts if case == "as usual" else (WIDE,)).show(r)
         for svg in (shown.wide, shown.narrow or shown.wide):
             letters = re.findall(r"<text ([^>]*)>([^<]*)<", svg)
@@ -74,6 +74,18 @@ def test_a_replica_that_jumps_is_told_with_its_step():
     assert f"1 plain (step {curve['step'][2]:,})" in words.weights_squared(r).caption
     curve["sum_squared_weights_high"] = 1.0
     assert "1 plain" not in words.weights_squared(r).caption
+
+
+def test_the_picture_of_the_labs_says_who_wins_how_often():
+    r = made_up(**SMALL)
+    accuracies = {"1": [0.9, 0.9, 0.9], "2": [0.8, 0.8, 0.8], "3": [0.95, 0.85, 0.85], "4": [0.1, 0.1, 0.1]}
+    for key, values in accuracies.items():
+        r.tables[f"experiment-{key}"]["test_accuracy"] = values
+    said = words.labs(r)
+    assert said.title.startswith("Of all studies of one run each, 67 % name 1 plain the winner")
+    assert "3 L2 wins 33 %; 4 batch norm wins 0 %" in said.numbers
+    svg = LABS.show(r).wide
+    assert [svg.count(f">wins {share} %<") for share in (67, 33, 0)] == [1, 1, 2]
 
 
 def test_diverged_runs_are_in_no_number():

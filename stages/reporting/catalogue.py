@@ -9,7 +9,7 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from stages.reporting import words
-from stages.reporting.figures import accuracies, costs, images, verdicts, weights
+from stages.reporting.figures import accuracies, costs, images, labs, verdicts, weights
 from stages.reporting.figures.style import NARROW, WIDE, Layout, svg
 from stages.reporting.results import Results
 from stages.reporting.words import Words
@@ -47,7 +47,7 @@ class Item:
 
 CATALOGUE = {
     "verdicts": Item(verdicts.verdicts, words.verdicts, "verdicts", "evidence"),
-    "seeds": Item(accuracies.seeds, words.seeds, "grid-train, experiment", "replicas, seed, grid", (WIDE,)),
+    "seeds": Item(accuracies.seeds, words.seeds, "grid-train, experiment", "replicas, seed, grid"),
     "experiments": Item(
         accuracies.experiments, words.experiments, "experiment", "epochs, batch_size, learning_rate, l2"
     ),
@@ -69,3 +69,6 @@ CATALOGUE = {
     "confusion": Item(images.confusion, words.confusion, "experiment", "epochs, l2"),
     "mistakes": Item(images.mistakes, words.mistakes, "experiment", "l2"),
 }
+
+# No figure of the report, which has the labs themselves: README.md shows it.
+LABS = Item(labs.labs, words.labs, "experiment", "epochs, l2", (WIDE,))

@@ -1,73 +1,148 @@
-"""What a page needs to run trained networks by itself: their numbers and a few test images, as base64 text."""
+"""What a page needs to run trained networks by itself: their numbers, a few test images, what a digit looks like."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from math import ceil, floor, log10
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, normalize
 
 from nnlib.layers import BATCHNORM_EPSILON
 from nnlib.model import Parameters, l_model_forward
+from stages.reporting.digits import LEVELS, packed
+
+STEPS = 127  # a weight of the first layer is a whole number from −127 to 127, times its unit's step
+ORDINARY = 0.95  # the share of the test images that are taken for digits
 
 
 def playground_data(
-    networks: Mapping[str, tuple[str, Parameters, bool]], X_test: Tensor, Y_test: Tensor, samples: int = 3
+    layers_dims: Sequence[int],
+    networks: Mapping[str, tuple[str, Sequence[Parameters | None], bool]],
+    seeds: Sequence[int],
+    X_known: Tensor,
+    X_test: Tensor,
+    Y_test: Tensor,
+    samples: int = 3,
 ) -> dict[str, Any]:
     """A record for JSON that `templates/playground.html.j2` shows.
 
     Parameters
     ----------
-    networks : key → (label, parameters of one network, whether it uses batch norm)
-    X_test, Y_test : the test set, pixels × examples from 0 to 1 and one-hot classes × examples
+    layers_dims : units of every layer, the pixels first
+    networks : key → (label, the parameters of the network of each seed, None if it diverged, and whether it has batch
+        norm)
+    seeds : what the networks were seeded with
+    X_known : the training images that the page has, pixels × examples from 0 to 1
+    X_test, Y_test : the test set, the same, and one-hot classes × examples
     samples : images of each digit to take along, the first ones of the set
 
     Returns
     -------
-    networks : a list, in the order given (JSON may sort keys), of key, label, batchnorm and layers. A layer is W and b,
-        float32; with batch norm a hidden layer also has the mean and the deviation √(σ² + ε) of its activations over
-        the test set, float64, since the single image on the page has no batch of its own.
+    layers_dims, seeds : as given
+    networks : a list, in the order given (JSON may sort keys), of key, label, batchnorm, and replicas, one for each
+        seed: None if it diverged, else
+            levels : W1 as int8, in steps of 1/127 of the largest weight of each unit
+            rest : float32, layer after layer: the steps (of W1 alone), W (of the others), b
+            statistics : float64, of each hidden layer with batch norm the mean and the deviation √(σ² + ε) of its
+                activations over the test set, since the single image on the page has no batch of its own
     images : label and pixels, uint8; first one of each digit, then the second of each, and so on
     examples : images in the test set
+    agreement : the least share of them that a network reads as before its W1 was rounded, rounded down; None without
+        networks
+    decades : between which powers of ten the activations of the hidden layers lie, but for the least hundredth
+    ordinary : `share`, 95 %, of the test images have at least that `similarity` to one of the known images; all have
+        between the least and the most `ink`, the sum of their pixels
 
-    Arrays are row-major, little-endian, in base64.
-
-    Raises
-    ------
-    ValueError
-        If the parameters are those of many networks.
+    Arrays are row-major, little-endian, packed.
     """
     digits = Y_test.argmax(0)
     firsts = [(digits == digit).nonzero().flatten()[:samples].tolist() for digit in range(len(Y_test))]
     chosen = [found[rank] for rank in range(samples) for found in firsts if rank < len(found)]
+    X = X_test.double()
+    activations, agreements = [torch.empty(0)], []
+    records: list[dict[str, Any]] = []
+    for key, (label, replicas, batchnorm) in networks.items():
+        record: dict[str, Any] = {"key": key, "label": label, "batchnorm": batchnorm, "replicas": []}
+        for exact in replicas:
+            if exact is None:
+                record["replicas"].append(None)
+                continue
+            W1, steps = _rounded(exact["W1"])
+            others = [exact[f"{name}{layer}"] for layer in range(1, len(exact) // 2 + 1) for name in "Wb"][1:]
+            parameters = {name: value.double() for name, value in (exact | {"W1": W1 * steps}).items()}
+            guesses, hidden = _forward(X, parameters, batchnorm)
+            before, _ = _forward(X, {name: value.double() for name, value in exact.items()}, batchnorm)
+            agreements.append((guesses == before).double().mean().item())
+            activations += [A[A > 0].float() for A in hidden]
+            record["replicas"].append(
+                {
+                    "levels": packed(_bytes("i1", W1)),
+                    "rest": packed(_bytes("<f4", steps, *others)),
+                    "statistics": packed(_bytes("<f8", *(_statistics(hidden) if batchnorm else ()))),
+                }
+            )
+        records.append(record)
     return {
-        "networks": [
-            {"key": key, "label": label, "batchnorm": batchnorm, "layers": _layers(parameters, batchnorm, X_test)}
-            for key, (label, parameters, batchnorm) in networks.items()
-        ],
+        "layers_dims": list(layers_dims),
+        "seeds": list(seeds),
+        "networks": records,
         "images": [
-            {"label": int(digits[index]), "pixels": _base64((X_test[:, index] * 255).round(), "u1")} for index in chosen
+            {"label": int(digits[index]), "pixels": packed(_bytes("u1", (X_test[:, index] * 255).round()))}
+            for index in chosen
         ],
         "examples": X_test.shape[1],
+        "agreement": floor(1000 * min(agreements)) / 1000 if agreements else None,
+        "decades": _decades(torch.cat(activations)),
+        "ordinary": {"share": ORDINARY} | _ordinary(X_known, X_test),
     }
 
 
-def _layers(parameters: Parameters, batchnorm: bool, X: Tensor) -> list[dict[str, str]]:
-    if parameters["W1"].ndim != 2:
-        raise ValueError(f"parameters: expected one network, W1 (out, in), got W1 {tuple(parameters['W1'].shape)}")
-    layers = [
-        {name: _base64(parameters[f"{name}{layer}"], "<f4") for name in "Wb"}
-        for layer in range(1, len(parameters) // 2 + 1)
-    ]
-    if batchnorm:
-        exact = {name: value.double() for name, value in parameters.items()}
-        _, caches = l_model_forward(X.double(), exact, use_batchnorm=True)
-        for layer, (_, _, A) in zip(layers[:-1], caches[:-1], strict=True):
-            layer["mean"] = _base64(A.mean(-1), "<f8")
-            layer["deviation"] = _base64((A.var(-1, correction=0) + BATCHNORM_EPSILON).sqrt(), "<f8")
-    return layers
+def _rounded(W1: Tensor) -> tuple[Tensor, Tensor]:
+    """Whole numbers (out, in), and the step of each unit (out, 1)."""
+    steps = W1.abs().amax(1, keepdim=True) / STEPS
+    return (W1 / steps).nan_to_num().round(), steps
 
 
-def _base64(values: Tensor, dtype: str) -> str:
-    return base64.b64encode(values.cpu().numpy().astype(dtype).tobytes()).decode("ascii")
+def _forward(X: Tensor, parameters: Parameters, batchnorm: bool) -> tuple[Tensor, list[Tensor]]:
+    """The guesses, and the activations of the hidden layers before batch norm."""
+    AL, caches = l_model_forward(X, parameters, batchnorm)
+    return AL.argmax(0), [cache[2] if batchnorm else cache[1].clamp_min(0) for cache in caches[:-1]]
+
+
+def _statistics(hidden: Sequence[Tensor]) -> Iterator[Tensor]:
+    for A in hidden:
+        yield A.mean(-1)
+        yield (A.var(-1, correction=0) + BATCHNORM_EPSILON).sqrt()
+
+
+def _decades(activations: Tensor) -> list[int]:
+    values = activations[activations.isfinite()].sort().values
+    if not len(values):
+        return [-2, 2]
+    low = floor(log10(values[len(values) // 100]))
+    return [low, max(ceil(log10(values[-1])), low + 2)]
+
+
+def _ordinary(X_known: Tensor, X_test: Tensor) -> dict[str, Any]:
+    """Rounded, since the last digits of a product are not the same on every processor."""
+    known = _directions((X_known * LEVELS).round() / LEVELS)
+    nearest = torch.cat([(known @ part.T).amax(0) for part in _directions(X_test).split(1000)])
+    ink = X_test.double().sum(0)
+    return {
+        "similarity": round(torch.quantile(nearest.double(), 1 - ORDINARY).item(), 3),
+        "ink": [floor(ink.min()), ceil(ink.max())],
+    }
+
+
+def _directions(X: Tensor) -> Tensor:
+    """Each image blurred, the mean of 3 × 3 pixels, and of length 1: examples × pixels."""
+    side = round(len(X) ** 0.5)
+    images = X.T.reshape(-1, 1, side, side)
+    return normalize(avg_pool2d(images, 3, stride=1, padding=1).flatten(1))
+
+
+def _bytes(dtype: str, *arrays: Tensor) -> bytes:
+    return b"".join(array.cpu().numpy().astype(dtype).tobytes() for array in arrays)

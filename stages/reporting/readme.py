@@ -16,6 +16,7 @@ from nnlib.data.files import write_text
 from nnlib.errors import InputError
 from stages import parameters
 from stages.parameters import read_yaml
+from stages.reporting import words
 from stages.reporting.formats import environment
 from stages.reporting.results import Findings
 
@@ -50,7 +51,7 @@ def filled(text: str, context: dict[str, Any]) -> str:
 def main() -> None:
     text = README.read_text(encoding="utf-8")
     findings = Findings(**Findings.read(parameters.load()))
-    new = filled(text, {"results": findings, "arrows": arrows()})
+    new = filled(text, {"results": findings, "labs": words.labs(findings), "arrows": arrows()})
     if "--check" in sys.argv:
         sys.exit(0 if new == text else "README.md is stale: run `python -m stages.reporting.readme`")
     write_text(README, new)

@@ -46,6 +46,11 @@ from stages.reporting.labels import LABELS, cell_label
 FOUR = ("experiment-1", "experiment-2", "experiment-3", "experiment-4")
 # The one whose readings of the test set are shown.
 READER = "experiment-3"
+# The bug in one pair: what each does with batch norm's derivative.
+PAIR = {"experiment-2": "derivative left out", "experiment-2-exact": "true derivative"}
+# Whose networks the page lets a visitor play with, and how many seeds of each: the study's, and one without its bug.
+PLAYED = (*FOUR, "experiment-2-exact")
+SEEDS_PLAYED = 3
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,11 @@ class Findings:
     @property
     def published(self) -> dict[str, dict[str, float]]:
         return self.study["published"]
+
+    @property
+    def single_runs(self) -> dict[str, list[float]]:
+        """The study's experiments, each with the test accuracy of every replica, as the run that a study might make."""
+        return {key: self.tables[key]["test_accuracy"].tolist() for key in FOUR if key in self.experiments}
 
     @cached_property
     def implied(self) -> Implied:
@@ -285,10 +295,12 @@ class Results(Findings):
     @classmethod
     def load(cls, params: Parameters) -> Results:
         examples = sets(load_tensors(DATASET))
+        paths = {key: MODELS / key / f"{key}.safetensors" for key in PLAYED}
+        networks = {key: load_tensors(path) for key, path in paths.items() if key in FOUR or path.exists()}
         return cls(
             **cls.read(params),
             curves=by_run("curves"),
-            models={key: Run.from_tensors(load_tensors(MODELS / key / f"{key}.safetensors")) for key in FOUR},
+            models={key: Run.from_tensors(tensors) for key, tensors in networks.items()},
             epochs=pd.read_csv(EPOCHS),
             timing=pd.read_csv(TIMING),
             weights=pd.read_csv(WEIGHT_TABLE),
@@ -453,12 +465,23 @@ class Results(Findings):
         return confident_mistakes(*self.test, network, how_many=16 if self.replica is not None else 0)
 
     @property
+    def seeds_played(self) -> list[int]:
+        """The first seeds, whose networks the page lets a visitor play with."""
+        return [self.params.seed + k for k in range(min(SEEDS_PLAYED, self.params.replicas))]
+
+    @property
     def networks(self) -> dict[str, Any]:
-        """Replica 0 of each of the four experiments, for the page to play with."""
+        """run → what it is called, its network of each of those seeds, None if it diverged, and whether it has batch
+        norm."""
         return {
-            key: (LABELS[key].text, one(self.models[key].parameters, 0), self.experiments[key]["use_batchnorm"])
-            for key in FOUR
+            key: (LABELS[key].text, self._played(self.models[key]), self.experiments[key]["use_batchnorm"])
+            for key in PLAYED
+            if key in self.models and key in self.experiments
         }
+
+    def _played(self, run: Run) -> list[dict[str, Tensor] | None]:
+        replicas = range(len(self.seeds_played))
+        return [None if run.diverged_at[replica] else one(run.parameters, replica) for replica in replicas]
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -17,7 +17,8 @@ from nnlib.evidence.claims import said
 from nnlib.evidence.tables import FATES
 from stages.reporting.formats import NOT_THERE, decimal, level, number, percent, points
 from stages.reporting.labels import LABELS
-from stages.reporting.results import READER, Results
+from stages.reporting.results import PAIR, READER, Findings, Results
+from stages.reporting.roulette import roulette_data
 
 
 class Words(NamedTuple):
@@ -315,6 +316,28 @@ def mistakes(r: Results) -> Words:
         title,
         f"{_count(len(rows), 'test image')} that experiment 3 gets wrong, {_whose(r)}, the most confident first.",
         "; ".join(f"{label} read as {guess}, {percent(p, 1)}" for label, guess, p in rows) or "Nothing to show.",
+    )
+
+
+def labs(r: Findings) -> Words:
+    counts = roulette_data(r.single_runs)
+    wins = {one["label"]: one["wins"] / counts["combinations"] for one in counts["experiments"]}
+    title = "Which experiment wins, one run of each"
+    if wins and max(wins.values()) > 0:
+        best = max(wins, key=wins.__getitem__)
+        title = f"Of all studies of one run each, {percent(wins[best], 0)} name {best} the winner"
+    title += "; how the weights grow with batch norm, its derivative left out or true"
+    ends = [
+        f"with its {what} Σ W² ends at {number(r.last(key, 'sum_squared_weights'), 0)}, "
+        f"at a test accuracy of {percent(r.last(key, 'test_accuracy'))}"
+        for key, what in PAIR.items()
+        if key in r.experiments
+    ]
+    return Words(
+        title,
+        "Left, as in the roulette: every replica's test accuracy, and in how many of all draws of one run of each an "
+        "experiment is the best alone. Right, as in the explosion lab: Σ W² of batch norm with L2.",
+        "; ".join([*(f"{label} wins {percent(share, 0)}" for label, share in wins.items()), *ends]),
     )
 
 

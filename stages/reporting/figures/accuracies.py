@@ -19,7 +19,6 @@ from stages.reporting.figures.style import (
     shades,
     strip_height,
     strips,
-    tile_labels,
     tiles,
 )
 from stages.reporting.labels import LABELS, cell_label
@@ -64,17 +63,25 @@ def train_validation(r: Results, layout: Layout) -> Figure:
 def seeds(r: Results, layout: Layout) -> Figure:
     """Test accuracy of every replica: a row for each configuration, a column for each seed."""
     table = r.by_seed
+    labels = [r.labels[key] for key in table.index]
     values = table.to_numpy() * 100
-    figure, ax = one_panel(layout, 0.26 * len(table) + 1)
+    figure, ax = one_panel(layout, (0.4 if layout.narrow else 0.26) * len(table) + 1)
     known = values[np.isfinite(values)]
     low, high = (known.min(), known.max()) if len(known) else (0, 100)
-    tiles(ax, shades(high - values, high - low, above=BLUE, strongest=DARKEST))
-    few = len(table.columns) <= 12
+    colours = shades(high - values, high - low, above=BLUE, strongest=DARKEST)
+    middles = [row + 0.5 for row in range(len(table))]
+    if layout.narrow:  # a row of nothing above each, for its label
+        colours = np.stack([np.zeros_like(colours), colours], 1).reshape(-1, *colours.shape[1:])
+        middles = [2 * middle + 0.5 for middle in middles]
+    tiles(ax, colours)
+    few = len(table.columns) <= (6 if layout.narrow else 12)
     for (row, column), mark in np.ndenumerate(r.failures.to_numpy()):
         number = f"{values[row, column]:.1f}" if few and np.isfinite(values[row, column]) else ""
         if text := f"{number}{MARKS[mark]}":
-            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7.5)
-    tile_labels(ax.yaxis, [r.labels[key] for key in table.index], fontsize=8)
+            ax.text(column + 0.5, middles[row], text, ha="center", va="center", fontsize=7.5)
+    ax.set_yticks(middles, [""] * len(labels) if layout.narrow else labels, fontsize=8)
+    for middle, label in zip(middles, labels, strict=True) if layout.narrow else ():
+        ax.text(0, middle - 0.6, label, fontsize=8)
     every = max(1, len(table.columns) // 10)
     ax.set_xticks(np.arange(0, len(table.columns), every) + 0.5, table.columns[::every])
     ax.set_xlabel("seed")

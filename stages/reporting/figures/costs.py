@@ -67,7 +67,8 @@ def weights_squared(r: Results, layout: Layout) -> Figure:
         curve(ax, r.curves[key], "sum_squared_weights", colour, DASHES[index % len(DASHES)], label)
     implied = r.implied.sum_squared_weights
     ax.axhline(implied, color=INK, lw=0.9, ls=":")
-    text = f"the study's costs: {number(implied)}"
+    apart = "\n" if layout.narrow else " "
+    text = f"the study's costs:{apart}{number(implied)}"
     ax.text(0.01, implied * 1.4, text, fontsize=8, transform=ax.get_yaxis_transform())
     ax.margins(x=0.01)
     log_axis(ax)

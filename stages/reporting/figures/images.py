@@ -34,7 +34,7 @@ def confusion(r: Results, layout: Layout) -> Figure:
     ax.set_title(f"Experiment {LABELS[READER].text}: percent of the digit's images")
     for index, key in enumerate(others):
         ax = figure.add_subplot(grid[1 + index // columns, index % columns])
-        _compared(ax, shares[key] - shares[READER])
+        _compared(ax, shares[key] - shares[READER], fontsize=7 if layout.narrow else 6)
         ax.set_title(fill(f"Experiment {LABELS[key].text} minus {LABELS[READER].text}", 30))
     return figure
 
@@ -49,13 +49,13 @@ def _read(ax: Axes, share: NDArray[np.float64]) -> None:
     _digits(ax, len(share))
 
 
-def _compared(ax: Axes, difference: NDArray[np.float64]) -> None:
+def _compared(ax: Axes, difference: NDArray[np.float64], fontsize: float) -> None:
     tiles(ax, shades(difference, np.abs(difference).max(), strongest=DARKEST))
     ax.set_aspect("equal")
     for (row, column), value in np.ndenumerate(difference):
         if abs(value) >= TOO_SMALL:
             text = f"{value:+.1f}".replace("-", "−")
-            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=6)
+            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=fontsize)
     _digits(ax, len(difference))
 
 

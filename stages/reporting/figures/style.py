@@ -73,7 +73,7 @@ class Layout(NamedTuple):
         return self.columns == 1
 
 
-WIDE, NARROW = Layout(8.4, 2), Layout(3.7, 1)
+WIDE, NARROW = Layout(8.4, 2), Layout(3.2, 1)
 
 
 @mpl.rc_context(STYLE)
@@ -162,6 +162,8 @@ def strips(ax: Axes, layout: Layout, rows: Sequence[Strip], *, scale: float = 10
             ax.plot(row.published * scale, y + 0.28, "D", mfc="none", mec=INK, ms=5, clip_on=False)
         ax.axhline(y + 0.47, color=LINE, lw=0.7)
     row_labels(ax, layout, [row.label for row in rows])
+    if layout.narrow:
+        ax.locator_params(axis="x", nbins=4)
     key = [("o", GREY, "a replica"), ("|", GREY, "median"), ("s", GREY, "middle half")]
     if any(row.published is not None for row in rows):
         key.append(("D", INK, "the study"))
@@ -217,7 +219,7 @@ def end_labels(ax: Axes, ends: Sequence[tuple[float, str, str]], apart: float = 
     """Labels (value, text, colour) at the right ends of the lines of a log axis, as near to them as they fit."""
     low, high = np.log(ax.get_ylim())
     known = sorted(end for end in ends if np.isfinite(end[0]) and end[0] > 0)
-    wanted = [float((np.log(value) - low) / (high - low)) for value, _, _ in known]
+    wanted = [float(np.clip((np.log(value) - low) / (high - low), 0, 1)) for value, _, _ in known]
     for place, (_, text, colour) in zip(spread(wanted, apart), known, strict=True):
         ax.text(1.01, place, text, color=colour, va="center", fontsize=8, transform=ax.transAxes)
 

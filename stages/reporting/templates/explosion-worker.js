@@ -1,8 +1,7 @@
 // Trains the network of explosion-network.js beside the page, a slice of time after the other, and reports.
 
-const SLICE = 150; // milliseconds of training from one report to the next, and before the next message is heard
-const LOOK_EVERY = 100; // steps from one point of the curves to the next
-const PIXELS = 784, LEVELS = 15; // an even number of pixels, two a byte: grey levels 0 to 15
+const SLICE = 200; // milliseconds of training from one report to the next, and before the next message is heard
+const LOOK_EVERY = 200; // steps from one point of the curves to the next
 
 let data; // the page's record
 let train, heldOut, probe; // { X, labels }: to learn from, to be judged by, and the first data.probe of train
@@ -11,16 +10,14 @@ let layers, grads, random, order, position, step, factor, diverged;
 let running = false, startedAt, startedFrom;
 let looks = []; // measured since the last report
 
-async function unpack({ digits, labels }) {
-  const packed = new Blob([Uint8Array.from(atob(digits), (c) => c.charCodeAt(0))]);
-  const stream = packed.stream().pipeThrough(new DecompressionStream("deflate"));
-  const pairs = new Uint8Array(await new Response(stream).arrayBuffer());
-  const X = Array.from(labels, (_, k) => {
-    const grey = (pixel) => (pairs[(k * PIXELS + pixel) >> 1] >> (4 * (pixel % 2))) & 15;
-    const features = Uint16Array.from(range(0, PIXELS).filter(grey));
-    return { features, values: Float64Array.from(features, (pixel) => grey(pixel) / LEVELS), start: 0 };
+async function unpack(record) {
+  const greys = await unpackGreys(record);
+  const X = record.labels.map((_, k) => {
+    const digit = greys.subarray(k * PIXELS, (k + 1) * PIXELS);
+    const features = Uint16Array.from(range(0, PIXELS).filter((pixel) => digit[pixel]));
+    return { features, values: Float64Array.from(features, (pixel) => digit[pixel] / LEVELS), start: 0 };
   });
-  return { X, labels };
+  return { X, labels: record.labels };
 }
 
 function part({ X, labels }, indices) {
@@ -81,9 +78,10 @@ function slice() {
 const MESSAGES = {
   async open(message) {
     ({ data } = message);
-    const digits = await unpack(data);
-    train = part(digits, range(0, data.train));
-    heldOut = part(digits, range(data.train, data.train + data.held_out));
+    const digits = await unpack(message.digits);
+    const { train: learned, held_out } = message.digits;
+    train = part(digits, range(0, learned));
+    heldOut = part(digits, range(learned, learned + held_out));
     probe = part(train, range(0, data.probe));
     MESSAGES.change(message);
     MESSAGES.reset(message);
