@@ -12,26 +12,30 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nnlib.data.files import write_text
+import networkx
+
+from nnlib.data.files import read_json, write_text
 from nnlib.errors import InputError
 from stages import parameters
+from stages.common import SUMMARY
 from stages.parameters import read_yaml
 from stages.reporting import words
 from stages.reporting.formats import environment
 from stages.reporting.results import Findings
 
 README = Path("README.md")
-PARTS = ("finding", "verdicts", "pipeline")
+PARTS = ("finding", "verdicts", "metrics", "pipeline")
 
 
 def arrows() -> list[tuple[str, str]]:
-    """The pipeline as `dvc dag` has it, with the stages of a group drawn as one."""
+    """The pipeline as `dvc dag` has it, the stages of a group as one, without arrows that others together stand for."""
     dag = subprocess.run(
         [sys.executable, "-m", "dvc", "dag", "--dot"], capture_output=True, text=True, check=True
     ).stdout
     stages = list(read_yaml("dvc.yaml")["stages"])
-    pairs = {(a.split("@")[0], b.split("@")[0]) for a, b in re.findall(r'"(.+?)" -> "(.+?)"', dag)}
-    return sorted(pairs, key=lambda pair: (stages.index(pair[0]), stages.index(pair[1])))
+    pairs = ((a.split("@")[0], b.split("@")[0]) for a, b in re.findall(r'"(.+?)" -> "(.+?)"', dag))
+    fewest = networkx.transitive_reduction(networkx.DiGraph(pairs)).edges
+    return sorted(fewest, key=lambda pair: (stages.index(pair[0]), stages.index(pair[1])))
 
 
 def filled(text: str, context: dict[str, Any]) -> str:
@@ -51,7 +55,9 @@ def filled(text: str, context: dict[str, Any]) -> str:
 def main() -> None:
     text = README.read_text(encoding="utf-8")
     findings = Findings(**Findings.read(parameters.load()))
-    new = filled(text, {"results": findings, "labs": words.labs(findings), "arrows": arrows()})
+    new = filled(
+        text, {"results": findings, "labs": words.labs(findings), "metrics": read_json(SUMMARY), "arrows": arrows()}
+    )
     if "--check" in sys.argv:
         sys.exit(0 if new == text else "README.md is stale: run `python -m stages.reporting.readme`")
     write_text(README, new)
