@@ -74,7 +74,7 @@ catalogue.svg = lambda *_: f'<svg viewBox="0 0 2 2"><circle r="1"/></svg>{400 * 
         ("download", "data/raw"),
         ("preprocess", "data/processed"),
         ("experiment@1", "data/models/experiment-1"),
-        ("report", "reports/figures"),
+        ("verdicts", "reports/verdicts"),
     ],
 )
 def test_killed_while_it_writes_nothing_half_is_left(stage: str, writes: str, finished: Project, tmp_path: Path):

@@ -196,13 +196,15 @@ def test_user_folder_spoilt_under_another_name(contents, tmp_path, no_wheel, nam
     assert f"came {tmp_path / 'mine' / name}: SHA-256 {hashlib.sha256(b'spoilt').hexdigest()} of 6 bytes" in said[0]
 
 
+@pytest.mark.parametrize("lacking", [["train-labels-idx1-ubyte"], list(mnist.FILES)], ids=["one", "all"])
 @pytest.mark.parametrize("relative", [False, True])
-def test_user_folder_lacks_a_file(contents, tmp_path, no_wheel, monkeypatch, relative):
+def test_user_folder_lacks_a_file(contents, tmp_path, no_wheel, monkeypatch, relative, lacking):
     monkeypatch.chdir(tmp_path)
     fill(tmp_path / "mine", contents)
-    (tmp_path / "mine" / "train-labels-idx1-ubyte").unlink()
+    for name in lacking:
+        (tmp_path / "mine" / name).unlink()
     said, _ = refused(tmp_path / "raw", user_folder="mine" if relative else tmp_path / "mine")
-    expected = f"expected train-labels-idx1-ubyte in {tmp_path / 'mine'} or at most 3 folders below it, came none"
+    expected = f"expected {', '.join(lacking)} in {tmp_path / 'mine'} or at most 3 folders below it, came none"
     assert said[0] == f"MNIST_DIR: not used ({expected})"
 
 

@@ -4,11 +4,13 @@ import json
 import re
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
-from pipeline import REPOSITORY, Project, stages_that_ran, stages_that_trained
+from pipeline import REPOSITORY, TRAINING, Project, stages_that_ran, stages_that_trained
 
 from nnlib.errors import InputError
 from stages import check, parameters, train
@@ -77,14 +79,55 @@ def test_another_l2_trains_what_uses_it_and_the_way_back_trains_nothing(finished
 def test_more_replicas_train_the_new_ones_and_the_way_back_nothing(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
     before = entries(project)
-    project.dvc("exp", "run", "-S", "replicas=4", "verdicts")
+    project.dvc("exp", "run", "-S", "replicas=4", *TRAINING)
     assert before < entries(project)
     assert len(entries(project)) == 2 * len(before)
     project.git("checkout", ".")
     out = project.dvc("repro").stdout
     assert stages_that_trained(out) == [], out
-    again = project.dvc("exp", "run", "-S", "replicas=4", "verdicts").stdout
+    again = project.dvc("exp", "run", "-S", "replicas=4", *TRAINING).stdout
     assert stages_that_trained(again) == [], again
+
+
+def processes_in(project: Project) -> list[psutil.Process]:
+    found = psutil.process_iter(["cwd"])
+    return [process for process in found if (process.info["cwd"] or "").startswith(str(project.folder))]
+
+
+@pytest.fixture
+def with_a_queue(finished: Project, tmp_path: Path):
+    """A copy, none of whose queue's workers is left at the end."""
+    project = finished.copy(tmp_path / "copy")
+    yield project
+    project.dvc("queue", "stop", "--kill")
+    for process in psutil.wait_procs(processes_in(project), timeout=30)[1]:
+        process.kill()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="tells by its folder which process is a worker of the queue")
+def test_queued_experiments_share_the_store(with_a_queue: Project):
+    project = with_a_queue
+    before, stages = entries(project), ["experiment@1", "experiment@3"]
+    # A queued experiment runs in a clone; to compile there again would take longer than all else.
+    compiled = {path.parent.relative_to(project.folder) for path in project.folder.glob("nnlib/**/*.nbi")}
+    copied = [option for folder in compiled for option in ("--copy-paths", str(folder))]
+    for l2 in (0.04, 0.02):
+        project.dvc("exp", "run", "--queue", *copied, "-S", "epochs=3", "-S", f"l2={l2}", *stages)
+    project.dvc("queue", "start", "-j", "2")
+    end = time.monotonic() + 300
+    while (status := project.dvc("queue", "status").stdout).count("Success") < 2:
+        assert "Failed" not in status, status
+        assert time.monotonic() < end, status
+    project.dvc("queue", "stop")
+    assert psutil.wait_procs(processes_in(project), timeout=60)[1] == []
+    # Experiment 1 is the same in both, experiment 3 is not: three networks, two replicas.
+    written = {path: path.stat().st_mtime_ns for path in entries(project)}
+    assert len(written.keys() - before) == 3 * 2
+    out = project.dvc("exp", "run", "-S", "epochs=3", "-S", "l2=0.04", *stages).stdout
+    assert stages_that_trained(out) == []
+    # Nor does the stage by itself, which knows the store and not DVC's cache.
+    project.python("stages.train", "experiment-3", "--l2", "0.02")
+    assert {path: path.stat().st_mtime_ns for path in entries(project)} == written
 
 
 def test_other_values_of_the_grid_leave_nothing_behind(finished: Project, tmp_path: Path):
@@ -151,9 +194,10 @@ def test_an_experiment_is_an_entry_and_a_label(finished: Project, tmp_path: Path
         assert drawn != (finished.folder / f"reports/figures/{name}.svg").read_text(encoding="utf-8"), name
 
 
-def test_plots_work_offline(finished: Project):
-    out = finished.dvc("plots", "show", "--out", "plots").stdout
-    page = (finished.folder / "plots" / "index.html").read_text(encoding="utf-8")
+def test_plots_work_offline_and_are_nothing_to_commit(finished: Project):
+    out = finished.dvc("plots", "show").stdout
+    page = (finished.folder / "dvc_plots" / "index.html").read_text(encoding="utf-8")
+    assert finished.git("status", "--short", "dvc_plots") == ""
     assert "index.html" in out
     assert not re.search(r'(src|href)="?https?:', page)
     assert "experiment 2-exact" in page
@@ -162,9 +206,10 @@ def test_plots_work_offline(finished: Project):
 def test_a_bad_parameter_is_one_clear_line_and_leaves_every_file_as_it_was(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
     before = project.results()
-    result = project.dvc("exp", "run", "-S", "learning_rate=abc", check=False)
+    result = project.dvc("exp", "run", "-S", "learning_rate=abc", "-S", "grid.batch_size=32", check=False)
     assert result.returncode != 0
-    assert "params.yaml: learning_rate: expected a number, got 'abc'" in result.stdout + result.stderr
+    says = "learning_rate: expected a number, got 'abc'; grid.batch_size: expected a list, got 32"
+    assert f"check: params.yaml: {says}\n" in result.stdout + result.stderr
     assert "Traceback" not in result.stdout + result.stderr
     assert project.results() == before
     assert (project.folder / "data/raw/train-images-idx3-ubyte").exists()
