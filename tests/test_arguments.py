@@ -267,6 +267,8 @@ def test_a_mistake_is_named(function, given, name):
         (lambda: nnlib.StoppingRule(rule="flat"), "rule"),
         (lambda: nnlib.Settings([6]), "layers_dims"),
         (lambda: nnlib.Settings(DIMS, epochs=-1), "epochs"),
+        (lambda: nnlib.Settings(DIMS, batch_size=0), "batch_size"),
+        (lambda: nnlib.Settings(DIMS, patience=0), "patience"),
         (lambda: nnlib.Settings(DIMS, L2=torch.tensor([0.1, -0.1])), "L2"),
         (lambda: nnlib.Settings(DIMS, look_every=0), "look_every"),
         (lambda: dataset.normalize([[300]]), "images"),

@@ -49,6 +49,7 @@ def test_it_stops_after_so_many_looks_without_improvement(costs, patience, stops
         ([1, 1, 2, 2, 2], 2, 5),  # a change starts the count again
         ([1, 1 + T / 2, 1 + T, 1 + 1.5 * T], 3, 4),  # only the change since the last look counts
         ([1, 1 - 1.001 * T, 1], 1, None),
+        ([0, T], 1, 2),  # a change by the threshold is none
         ([1, torch.nan, torch.nan], 2, 3),
         ([1] * 101, 100, 101),
     ],
