@@ -87,6 +87,8 @@ def test_every_function_that_takes_arrays_is_tried():
     public = {one for name in nnlib.__all__ if inspect.isfunction(one := getattr(nnlib, name))}
     others = {nnlib.check_gradients, nnlib.initialize_parameters, nnlib.load_mnist}  # see their own tests
     assert public - others == set(CALLS)
+    # The check before a function hides neither its name nor what it says of itself.
+    assert all(getattr(nnlib, one.__name__) is one and one.__doc__ for one in public)
 
 
 @EVERY_CALL
@@ -190,6 +192,11 @@ MISTAKES = [
     (nnlib.l_model_forward, {"use_batchnorm": "yes"}, "use_batchnorm"),
     (nnlib.l_model_backward, {"caches": []}, "caches"),
     (nnlib.l_model_backward, {"caches": CACHES[:-1]}, "caches"),
+    (nnlib.l_model_backward, {"AL": AL[:2], "Y": Y[:2]}, "caches: layer 3: linear_cache: W"),
+    (nnlib.l_model_backward, {"caches": None}, "caches"),
+    (nnlib.l_model_backward, {"caches": [1, 2]}, "caches"),
+    (nnlib.linear_forward, {"W": W[0]}, "W"),
+    (nnlib.softmax, {"Z": Z[0]}, "Z"),
     (nnlib.l_model_backward, {"batchnorm_rule": None}, "batchnorm_rule"),
     (nnlib.l_model_backward, {"L2": "much"}, "L2"),
     (nnlib.linear_backward, {"cache": (A, W)}, "cache"),
@@ -252,6 +259,15 @@ MISTAKES = [
 def test_a_mistake_is_named(function, given, name):
     with pytest.raises(nnlib.InputError, match=rf"^{name}: ?.*expected .*, got "):
         function(**CALLS[function] | given)
+
+
+def test_an_empty_array_is_told_from_one_of_another_shape():
+    with pytest.raises(nnlib.InputError, match=r"^W: expected \(\.\.\., out, 4\), none of them 0, got \(0, 4\)$"):
+        nnlib.linear_forward(A, W[:0], b)
+    with pytest.raises(nnlib.InputError, match=r"^b: expected \(\.\.\., 3, 1\), got \(2, 1\)$"):
+        nnlib.linear_forward(A, W, b[:2])
+    with pytest.raises(nnlib.InputError, match=r"^parameters: W2: expected \(\.\.\., out2, in2\), got \(1,\)$"):
+        nnlib.sum_squared_weights({"W1": W, "W2": [1.0]})
 
 
 @pytest.mark.parametrize(
