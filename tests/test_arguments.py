@@ -261,6 +261,22 @@ def test_a_mistake_is_named(function, given, name):
         function(**CALLS[function] | given)
 
 
+@pytest.mark.parametrize(
+    ("function", "given", "came"),
+    [
+        (nnlib.l_model_forward, {"parameters": {}}, "none"),
+        (nnlib.l_model_forward, {"parameters": {"W1": W, "W2": W}}, "W1, W2"),
+        (nnlib.l_model_backward, {"caches": []}, "none"),
+        (nnlib.l_model_backward, {"caches": CACHES[:-1]}, r"\(3, 3\)"),
+        (nnlib.update_parameters, {"grads": {}}, "none"),
+        (nnlib.update_parameters, {"grads": {"dW2": W, "dW3": W}}, "dW2, dW3"),
+    ],
+)
+def test_what_came_is_listed_or_none(function, given, came):
+    with pytest.raises(nnlib.InputError, match=f", got {came}$"):
+        function(**CALLS[function] | given)
+
+
 def test_an_empty_array_is_told_from_one_of_another_shape():
     with pytest.raises(nnlib.InputError, match=r"^W: expected \(\.\.\., out, 4\), none of them 0, got \(0, 4\)$"):
         nnlib.linear_forward(A, W[:0], b)
