@@ -1,6 +1,6 @@
 """Mutation testing: does a test fail when an operator, a number or a condition of nnlib is another?
 
-    pip install cosmic-ray
+    pip install -e ".[dev,mutants]"
     python tests/mutants.py nnlib/layers.py nnlib/evidence [--processes 2]
 
 cosmic-ray changes a module in one place at a time. The tests of that module run in a fork of a process in which they
