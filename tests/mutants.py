@@ -44,7 +44,7 @@ TESTS = {
     "nnlib/evidence/claims.py": "claims evidence",
     "nnlib/evidence": "evidence",
     "nnlib/engine/store.py": "store",
-    "nnlib/engine/run.py": "engine store",
+    "nnlib/engine/run.py": "engine store training",
     "nnlib/engine/replicas.py": "engine store arguments",
     "nnlib/engine": "engine",
 }
@@ -139,7 +139,7 @@ def run_tests(tests):
     import pytest
 
     options = ["-qx", "-n0", "-pno:cacheprovider", "--no-header", "--tb=no", "-k", SLOW]
-    return any(pytest.main([*options, str(ROOT / f"tests/test_{name}.py")]) for name in tests.split())
+    return any(pytest.main([*options, str(ROOT / f"tests/test_{name}.py")]) for name in [*tests.split(), "records"])
 
 
 def fork(task):

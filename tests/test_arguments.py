@@ -1,6 +1,7 @@
 """What the functions that nnlib exports take, and what they refuse by name."""
 
 import inspect
+import math
 import warnings
 
 import numpy as np
@@ -10,6 +11,7 @@ from problems import normal, problem
 from torch.testing import assert_close
 
 import nnlib
+from nnlib import arguments
 from nnlib.data import dataset
 
 DIMS = [6, 5, 4, 3]
@@ -332,3 +334,41 @@ def test_numpys_numbers_are_numbers():
     )
     expected, _ = nnlib.l_layer_model(X, Y, DIMS, 0.5, 1, 4, True, seed=3)
     assert all(torch.equal(parameters[name], expected[name]) for name in expected)
+
+
+LARGEST = arguments.LARGEST
+
+
+@pytest.mark.parametrize(
+    ("check", "taken", "refused", "expected"),
+    [
+        (arguments.whole(1), [1, 10**30], [0, 1.0, True, np.float64(2.5)], "a whole number from 1"),
+        (arguments.whole(1, 3), [1, 3], [0, 4], "a whole number from 1 to 3"),
+        (arguments.not_negative, [0, LARGEST], [-1e-9, math.inf, math.nan], "a finite number that is not negative"),
+        (arguments.positive, [1e-9, LARGEST], [0, math.inf, math.nan], "a finite number above 0"),
+        (arguments.fraction, [1e-9, 0.999], [0, 1, -0.5], "a fraction between 0 and 1"),
+        (arguments.units, [[1, 1]], [[1], [1, 0]], "two or more layers of one or more units"),
+        (arguments.seeds, [range(1), range(2, -1, -1), [0]], [range(0)], "one seed or more"),
+        (arguments.seeds, [], [range(-1, 3), range(3, -2, -1), range(-1, 0), [-1]], "a whole number from 0"),
+        (arguments.seed_or_seeds, [3, [3, 4]], [-1, [-1]], "a whole number from 0"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_check_takes_its_whole_range_and_says_which_it_is(check, taken, refused, expected):
+    for value in taken:
+        assert check("name", value) == value
+    for value in refused:
+        with pytest.raises(nnlib.InputError, match=rf"^name: expected {expected}, got [^(]*\(?[^,]"):
+            check("name", value)
+
+
+def test_one_seed_or_many_may_be_arrays():
+    for one in (np.array(3), torch.tensor(3), np.int32(3)):
+        assert arguments.seed_or_seeds("seed", one) == 3
+    for many in (np.array([3, 4]), torch.tensor([3, 4]), (3, 4)):
+        assert arguments.seed_or_seeds("seed", many) == [3, 4]
+
+
+def test_of_an_array_type_and_shape_are_said_of_a_number_its_value():
+    assert arguments.what(torch.zeros(2, 3)) == "float32 (2, 3)"
+    assert arguments.what(np.float64(2.5)) == repr(np.float64(2.5))

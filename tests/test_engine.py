@@ -1,6 +1,8 @@
 """Many networks at once: step for step the readable loop, each as if it were alone, stopped, resumed or diverged."""
 
+import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch.testing import assert_close
 import nnlib
 from nnlib import Run, Settings, train_replicas
 from nnlib.data.files import load_tensors, save_tensors
-from nnlib.engine import batched
+from nnlib.engine import batched, replicas
 from nnlib.layers import BATCHNORM_EPSILON
 from nnlib.training import l_layer_model
 
@@ -267,6 +269,7 @@ def test_accuracy_is_predict(batchnorm, epochs):
     run.parameters["W1"][1] = 0  # every output the same: the first class is read
     expected = nnlib.predict(*VALIDATION, run.parameters, use_batchnorm=use)
     assert torch.equal(nnlib.accuracy(*VALIDATION, run.parameters, use_batchnorm=use), expected)
+    assert torch.equal(nnlib.accuracy(*VALIDATION, run.parameters), nnlib.predict(*VALIDATION, run.parameters))
 
 
 def test_a_network_that_diverged_reads_nothing():
@@ -279,6 +282,110 @@ def test_too_many_replicas_are_refused_before_training(monkeypatch):
     monkeypatch.setattr(Run, "begin", None)
     with pytest.raises(MemoryError, match=r"^replicas: 1000000000 need about .* GiB"):
         train_replicas(TRAIN, VALIDATION, SETTINGS, range(10**9))
+
+
+DIMS = [6, 5, 4, 3]  # 5 · 7 + 4 · 6 + 3 · 5 = 74 weights and biases, 12 units
+
+
+@pytest.mark.parametrize(
+    ("use_batchnorm", "device", "threads", "numbers"),
+    [
+        # Of ten replicas the networks twice; of the passes at the same time Z and A, on a GPU the caches too.
+        (False, "cpu", 2, 10 * 2 * 74 + 2 * 2 * 512 * 12),
+        (True, "cpu", 2, 10 * 2 * 74 + 2 * 2 * 30 * 12),
+        (True, "cpu", 20, 10 * 2 * 74 + 10 * 2 * 30 * 12),
+        (False, "cuda", 2, 10 * 2 * 74 + 10 * 3 * 30 * 12),
+    ],
+)
+def test_the_memory_that_replicas_need_is_counted(use_batchnorm, device, threads, numbers, monkeypatch):
+    settings, free = Settings(DIMS, use_batchnorm=use_batchnorm), 8 * numbers
+    monkeypatch.setattr(replicas.psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10**15))
+    replicas.check_memory(settings, 10, 30, 8, torch.device(device), threads)
+    free -= 1
+    with pytest.raises(MemoryError, match=f"^replicas: 10 need about .* memory on {device}, .* about 9 would fit$"):
+        replicas.check_memory(settings, 10, 30, 8, torch.device(device), threads)
+
+
+def test_what_memory_is_short_of_is_said_in_gibibytes(monkeypatch):
+    for free, says in ((2**30, "1.0 GiB are free; about 6 would fit"), (1, "0.0 GiB are free; about 1 would fit")):
+        monkeypatch.setattr(replicas.psutil, "virtual_memory", lambda free=free: SimpleNamespace(available=free))
+        with pytest.raises(MemoryError, match=rf"^replicas: 10 need about 1\.5 GiB of memory on cpu, {says}$"):
+            replicas.check_memory(Settings(DIMS), 10, 30, 3 * 2**29 // (1480 + 2 * 12288), torch.device("cpu"), 2)
+
+
+def test_replicas_are_counted_and_trained_by_so_many_threads_or_as_there_are_cores(monkeypatch):
+    seen, on_cpu = [], replicas._on_cpu
+
+    def spy(*arguments):
+        seen.append(arguments[5])
+        return on_cpu(*arguments)
+
+    monkeypatch.setattr(replicas, "check_memory", lambda *arguments: seen.append(arguments[1:]))
+    monkeypatch.setattr(replicas, "_on_cpu", spy)
+    monkeypatch.setattr(replicas, "cores", lambda: 3)
+    train(threads=2)
+    train(dtype=torch.float32)
+    cpu = torch.device("cpu")
+    assert seen == [(3, 30, 8, cpu, 2), 2, (3, 30, 4, cpu, 3), 3]
+
+
+def test_cores_are_those_of_this_process_else_of_the_machine_else_one(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0: {2, 3, 5}}[process], raising=False)
+    assert replicas.cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    for count, expected in ((4, 4), (None, 1)):
+        monkeypatch.setattr(os, "cpu_count", lambda count=count: count)
+        assert replicas.cores() == expected
+
+
+def test_on_a_device_those_go_on_together_that_have_come_as_far():
+    strengths = torch.tensor([0.0, 0.5, 3.0], dtype=torch.float64)
+    at_once = train_batched(replace(SETTINGS, L2=strengths))
+    half = train_batched(replace(SETTINGS, L2=strengths, epochs=2))
+    begun = Run.begin(SETTINGS, [0, 1, 2], torch.float64)
+    starts = {0: half.one(0), 1: begun.one(1), 2: half.one(2)}
+    for settings, which in ((replace(SETTINGS, L2=strengths), [0, 1, 2]), (SETTINGS, [1])):
+        told = []
+        some = {k: starts[k] for k in which}
+        device = torch.device("cpu")
+        for progress in (None, lambda *look, told=told: told.append(look)):
+            runs = dict(replicas._on_device(TRAIN, VALIDATION, settings, [0, 1, 2], some, device, progress))
+        assert sorted(runs) == which
+        expected = at_once if len(which) == 3 else train_batched()
+        for k, run in runs.items():
+            for name, value in run.parameters.items():
+                assert_close(value[0], expected.parameters[name][k], rtol=1e-10, atol=1e-10)
+            looks = [(step, cost) for replica, step, cost in told if replica == k]
+            steps = [step for step in run.steps.tolist() if step > 4 * starts[k].epoch]
+            assert looks == list(zip(steps, run.validation_cost[-len(steps) :, 0].tolist(), strict=True))
+
+
+def test_a_run_is_its_replicas_side_by_side():
+    run = train(STOPPING, range(6))
+    assert run.stopped_at.any()
+    alone = [run.one(k) for k in range(6)]
+    assert {value.shape[0] for one in alone for value in one.parameters.values()} == {1}
+    assert_same(Run.join(alone), run)
+
+
+def test_a_replica_that_ends_at_the_first_step_has_one_record():
+    run = train(replace(SETTINGS, look_every=1))
+    run.diverged_at[0], run.stopped_at[1] = 1, 1
+    steps = [[record["step"] for record in run.records() if record["replica"] == k] for k in range(3)]
+    assert steps == [[1], [1], [*range(1, 17)]]
+
+
+def test_a_run_has_no_log_before_its_first_look():
+    nothing = torch.zeros(2)
+    run = Run(parameters={}, reference=nothing, looks_since=nothing, stopped_at=nothing, diverged_at=nothing)
+    assert [len(getattr(run, name)) for name in ("steps", *COSTS)] == [0] * 4
+    assert (run.replicas, run.epoch, run.step, run.records()) == (2, 0, 0, [])
+
+
+def test_settings_come_back_from_a_file_s_words():
+    settings = replace(SETTINGS, L2=0.5, use_batchnorm=True)
+    assert Settings.from_metadata(settings.metadata()) == settings
 
 
 @pytest.mark.parametrize(
