@@ -14,7 +14,7 @@ from nnlib import Run, Settings, train_replicas
 from nnlib.data.files import load_tensors, save_tensors
 from nnlib.engine import batched, replicas
 from nnlib.layers import BATCHNORM_EPSILON
-from nnlib.training import l_layer_model
+from nnlib.training import evaluate_cost, l_layer_model
 
 TRAIN, VALIDATION = problem(57), problem(30, seed=1)
 # Half of the numbers are blanks; batches of 16, 16, 16 and 9.
@@ -270,6 +270,19 @@ def test_accuracy_is_predict(batchnorm, epochs):
     expected = nnlib.predict(*VALIDATION, run.parameters, use_batchnorm=use)
     assert torch.equal(nnlib.accuracy(*VALIDATION, run.parameters, use_batchnorm=use), expected)
     assert torch.equal(nnlib.accuracy(*VALIDATION, run.parameters), nnlib.predict(*VALIDATION, run.parameters))
+
+
+@BATCHNORM
+@pytest.mark.parametrize("examples", [480, 481, 1000])
+def test_a_set_larger_than_the_cache_is_one_set_all_the_same(batchnorm, examples):
+    settings, large = replace(SETTINGS, L2=0.5, **BATCHNORMS[batchnorm]), problem(examples, seed=2)
+    run = train_replicas(TRAIN, large, settings, [0, 1])
+    use = settings.use_batchnorm
+    assert torch.equal(
+        nnlib.accuracy(*large, run.parameters, use_batchnorm=use),
+        nnlib.predict(*large, run.parameters, use_batchnorm=use),
+    )
+    assert_close(run.validation_cost[-1], evaluate_cost(*large, run.parameters, use, 0.5), rtol=1e-10, atol=1e-10)
 
 
 def test_a_network_that_diverged_reads_nothing():
