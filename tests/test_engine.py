@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from problems import problem
@@ -12,7 +13,7 @@ from torch.testing import assert_close
 import nnlib
 from nnlib import Run, Settings, train_replicas
 from nnlib.data.files import load_tensors, save_tensors
-from nnlib.engine import batched, replicas
+from nnlib.engine import batched, compiled, replicas
 from nnlib.layers import BATCHNORM_EPSILON
 from nnlib.training import evaluate_cost, l_layer_model
 
@@ -152,6 +153,44 @@ def test_a_replica_that_stops_is_frozen_while_others_go_on(engine):
         assert_close_to_alone(run, replica, alone, rtol=1e-9, atol=1e-9)
         for name in COSTS:
             assert getattr(run, name)[run.steps > alone[1][-1]["step"], replica].isnan().all()
+
+
+@BATCHNORM
+def test_how_many_steps_a_call_of_the_kernel_takes_changes_nothing(batchnorm, monkeypatch):
+    settings = replace(SETTINGS, L2=0.5, **BATCHNORMS[batchnorm])
+    expected = train(settings)
+    monkeypatch.setattr(compiled, "AT_ONCE", 1)
+    assert_same(train(settings), expected)
+
+
+# Units of the first layer: their blocks, and a block's width, a multiple of 8 up to 32.
+@pytest.mark.parametrize(
+    ("units", "blocks", "width"),
+    [(1, 1, 8), (8, 1, 8), (9, 1, 16), (20, 1, 24), (32, 1, 32), (33, 2, 24), (64, 2, 32), (65, 3, 24)],
+)
+def test_the_first_layer_lies_in_blocks_as_narrow_as_can_be(units, blocks, width):
+    settings = replace(SETTINGS, layers_dims=[6, units, 3])
+    given = Run.begin(settings, [0], torch.float64).parameters
+    replica = compiled.Replica(given, settings)
+    assert (replica.blocks, replica.width, len(replica.net.W1)) == (blocks, width, 6 * blocks * width)
+    for name, value in replica.parameters().items():
+        assert torch.equal(value, given[name]), name
+
+
+@pytest.mark.parametrize(("examples", "columns"), [(1, 16), (16, 16), (17, 32), (34, 48), (57, 64)])
+def test_a_batch_has_columns_up_to_a_multiple_of_16(examples, columns):
+    settings = replace(SETTINGS, batch_size=examples)
+    memory = compiled.Replica(Run.begin(settings, [0], torch.float64).parameters, settings).memory
+    assert (memory.batch, memory.columns, len(memory.present)) == (examples, columns, columns)
+    assert len(memory.Z) == len(memory.dZ) == columns * len(memory.deviation)
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 1000])
+def test_weights_begin_where_a_cache_line_does(size):
+    for array in (np.arange(2.0 * size).reshape(2, size).T, np.arange(size, dtype=np.float32)):
+        copy = compiled.on_cache_lines(array)
+        assert copy.ctypes.data % 64 == 0
+        assert np.array_equal(copy, array.flatten())
 
 
 def test_it_ends_when_all_replicas_have_stopped():
