@@ -31,14 +31,14 @@ BATCHNORM = pytest.mark.parametrize("batchnorm", BATCHNORMS)
 COSTS = ("train_cost", "validation_cost", "sum_squared_weights")
 
 
-def train(settings=SETTINGS, seeds=(0, 1, 2), dtype=torch.float64, **options):
-    sets = [tuple(array.to(dtype) for array in pair) for pair in (TRAIN, VALIDATION)]
+def train(settings=SETTINGS, seeds=(0, 1, 2), dtype=torch.float64, sets=(TRAIN, VALIDATION), **options):
+    sets = [tuple(array.to(dtype) for array in pair) for pair in sets]
     return train_replicas(*sets, settings, list(seeds), **options)
 
 
-def train_batched(settings=SETTINGS, seeds=(0, 1, 2), dtype=torch.float64):
+def train_batched(settings=SETTINGS, seeds=(0, 1, 2), dtype=torch.float64, sets=(TRAIN, VALIDATION)):
     """The engine for GPUs, on the CPU."""
-    sets = [tuple(array.to(dtype) for array in pair) for pair in (TRAIN, VALIDATION)]
+    sets = [tuple(array.to(dtype) for array in pair) for pair in sets]
     return batched.train_batched(*sets, settings, seeds, Run.begin(settings, seeds, dtype), torch.device("cpu"))
 
 
@@ -157,10 +157,20 @@ def test_a_replica_that_stops_is_frozen_while_others_go_on(engine):
 
 @BATCHNORM
 def test_how_many_steps_a_call_of_the_kernel_takes_changes_nothing(batchnorm, monkeypatch):
-    settings = replace(SETTINGS, L2=0.5, **BATCHNORMS[batchnorm])
-    expected = train(settings)
-    monkeypatch.setattr(compiled, "AT_ONCE", 1)
-    assert_same(train(settings), expected)
+    settings = replace(SETTINGS, L2=0.5, look_every=1000, **BATCHNORMS[batchnorm])
+    expected, learn, calls = train(settings, [0]), compiled.Replica.learn, []
+
+    def spy(replica, ink, order, begin, end):
+        calls.append(end - begin)
+        return learn(replica, ink, order, begin, end)
+
+    monkeypatch.setattr(compiled.Replica, "learn", spy)
+    # A step counts 16 examples · 48 weights, 6 rows of 8 units; an epoch has 16, 16, 16 and 9 examples.
+    for steps, examples in ((0.5, [16, 16, 16, 9]), (1.5, [16, 16, 16, 9]), (3, [48, 9]), (1000, [57])):
+        monkeypatch.setattr(compiled, "AT_ONCE", int(steps * 16 * 48))
+        calls.clear()
+        assert_same(train(settings, [0]), expected)
+        assert calls == examples * 4
 
 
 # Units of the first layer: their blocks, and a block's width, a multiple of 8 up to 32.
@@ -220,6 +230,16 @@ def test_a_replica_that_diverges_is_frozen_and_harms_no_other(engine):
         ours = run.parameters[name][1]
         both = ours.isfinite() & value.isfinite()  # 0 · ∞ is NaN, and the compiled step does not multiply by 0
         assert_close(ours[both], value[both], rtol=1e-9, atol=0)
+
+
+@ENGINE
+def test_a_training_cost_alone_that_is_infinite_is_divergence_too(engine):
+    # The weights are 1.05 and −1.09, so that the outputs of 1.6e308 either way have no finite difference.
+    X, Y = torch.tensor([[1.46e308]], dtype=torch.float64), torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    settings = Settings([1, 2], learning_rate=1e-200, epochs=2, batch_size=1, look_every=1)
+    run = engine(settings, [30], sets=((X, Y), (torch.ones_like(X), Y)))
+    assert (run.train_cost.item(), run.validation_cost.item()) == (torch.inf, 0)
+    assert run.diverged_at.tolist() == [1]
 
 
 def test_a_replica_that_could_stop_and_diverges_has_diverged():
