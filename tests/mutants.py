@@ -1,6 +1,6 @@
 """Mutation testing: does a test fail when an operator, a number or a condition of nnlib is another?
 
-    pip install cosmic-ray
+    pip install -e ".[dev,mutants]"
     python tests/mutants.py nnlib/layers.py nnlib/evidence [--processes 2]
 
 cosmic-ray changes a module in one place at a time. The tests of that module run in a fork of a process in which they
@@ -22,13 +22,14 @@ import time
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
+import numba
 from cosmic_ray.ast import Visitor, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-os.environ |= {"OMP_NUM_THREADS": "1", "HYPOTHESIS_STORAGE_DIRECTORY": tempfile.mkdtemp()}
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # The tests that hold each module, those that find most first.
 TESTS = {
@@ -43,8 +44,12 @@ TESTS = {
     "nnlib/evidence/claims.py": "claims evidence",
     "nnlib/evidence": "evidence",
     "nnlib/engine/store.py": "store",
-    "nnlib/engine": "engine store arguments evidence cluster",
+    "nnlib/engine/run.py": "engine store training",
+    "nnlib/engine/replicas.py": "engine store arguments",
+    "nnlib/engine": "engine",
 }
+# Modules whose functions Numba compiles: each mutant of them anew, some seconds.
+COMPILED = ("functions", "kernel", "lanes", "layout")
 # Left out: tests that start programs, which would read the files as they are, and take long.
 SLOW = "not two_processes and not cluster and not x86_64 and not cache_folder"
 
@@ -134,7 +139,7 @@ def run_tests(tests):
     import pytest
 
     options = ["-qx", "-n0", "-pno:cacheprovider", "--no-header", "--tb=no", "-k", SLOW]
-    return any(pytest.main([*options, str(ROOT / f"tests/test_{name}.py")]) for name in tests.split())
+    return any(pytest.main([*options, str(ROOT / f"tests/test_{name}.py")]) for name in [*tests.split(), "records"])
 
 
 def fork(task):
@@ -152,7 +157,7 @@ def fork(task):
         os._exit(2)
 
 
-def survivors(path, tests, processes):
+def survivors(path, tests, processes, every):
     """Test every mutant of a module: how many there are, how many took too long, and those that lived."""
     source, module = path.read_text(encoding="utf-8"), ".".join(path.relative_to(ROOT).with_suffix("").parts)
     began = time.monotonic()
@@ -162,6 +167,8 @@ def survivors(path, tests, processes):
 
     def task(mutated):
         def test():
+            if path.stem in COMPILED:
+                numba.config.CACHE_DIR = tempfile.mkdtemp()
             for name in gone:
                 del sys.modules[name]
                 package, _, inner = name.rpartition(".")
@@ -174,7 +181,7 @@ def survivors(path, tests, processes):
     _, status = os.waitpid(fork(task(source)), 0)
     if status:
         sys.exit(f"{path}: its tests fail without a mutant")
-    waiting, running, lived, late = list(mutants(source))[::-1], {}, [], 0
+    waiting, running, lived, late = list(mutants(source))[::-every], {}, [], 0
     total = len(waiting)
     while waiting or running:
         while waiting and len(running) < processes:
@@ -207,15 +214,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a module of nnlib, or a folder of them")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--every", type=int, default=1, help="try only every so many of the mutants")
     arguments = parser.parse_args()
-    for given in arguments.paths:
-        for path in sorted(given.resolve().rglob("*.py")) if given.is_dir() else [given.resolve()]:
-            name = path.relative_to(ROOT).as_posix()
-            tests = TESTS.get(name) or TESTS.get(str(Path(name).parent))
-            if not tests or path.name == "__init__.py":
-                continue
-            total, late, lived = survivors(path, tests, arguments.processes)
-            print(f"{name}: {total} mutants, {len(lived)} survived, {late} ran out of time", flush=True)
+    with tempfile.TemporaryDirectory() as tempfile.tempdir:
+        os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = tempfile.tempdir
+        for given in arguments.paths:
+            for path in sorted(given.resolve().rglob("*.py")) if given.is_dir() else [given.resolve()]:
+                name = path.relative_to(ROOT).as_posix()
+                tests = TESTS.get(name) or TESTS.get(str(Path(name).parent))
+                if tests and path.name != "__init__.py":
+                    total, late, lived = survivors(path, tests, arguments.processes, arguments.every)
+                    print(f"{name}: {total} mutants, {len(lived)} survived, {late} ran out of time", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What the functions that nnlib exports take, and what they refuse by name."""
 
 import inspect
+import math
 import warnings
 
 import numpy as np
@@ -10,6 +11,7 @@ from problems import normal, problem
 from torch.testing import assert_close
 
 import nnlib
+from nnlib import arguments
 from nnlib.data import dataset
 
 DIMS = [6, 5, 4, 3]
@@ -87,6 +89,8 @@ def test_every_function_that_takes_arrays_is_tried():
     public = {one for name in nnlib.__all__ if inspect.isfunction(one := getattr(nnlib, name))}
     others = {nnlib.check_gradients, nnlib.initialize_parameters, nnlib.load_mnist}  # see their own tests
     assert public - others == set(CALLS)
+    # The check before a function hides neither its name nor what it says of itself.
+    assert all(getattr(nnlib, one.__name__) is one and one.__doc__ for one in public)
 
 
 @EVERY_CALL
@@ -190,6 +194,11 @@ MISTAKES = [
     (nnlib.l_model_forward, {"use_batchnorm": "yes"}, "use_batchnorm"),
     (nnlib.l_model_backward, {"caches": []}, "caches"),
     (nnlib.l_model_backward, {"caches": CACHES[:-1]}, "caches"),
+    (nnlib.l_model_backward, {"AL": AL[:2], "Y": Y[:2]}, "caches: layer 3: linear_cache: W"),
+    (nnlib.l_model_backward, {"caches": None}, "caches"),
+    (nnlib.l_model_backward, {"caches": [1, 2]}, "caches"),
+    (nnlib.linear_forward, {"W": W[0]}, "W"),
+    (nnlib.softmax, {"Z": Z[0]}, "Z"),
     (nnlib.l_model_backward, {"batchnorm_rule": None}, "batchnorm_rule"),
     (nnlib.l_model_backward, {"L2": "much"}, "L2"),
     (nnlib.linear_backward, {"cache": (A, W)}, "cache"),
@@ -256,6 +265,31 @@ def test_a_mistake_is_named(function, given, name):
 
 
 @pytest.mark.parametrize(
+    ("function", "given", "came"),
+    [
+        (nnlib.l_model_forward, {"parameters": {}}, "none"),
+        (nnlib.l_model_forward, {"parameters": {"W1": W, "W2": W}}, "W1, W2"),
+        (nnlib.l_model_backward, {"caches": []}, "none"),
+        (nnlib.l_model_backward, {"caches": CACHES[:-1]}, r"\(3, 3\)"),
+        (nnlib.update_parameters, {"grads": {}}, "none"),
+        (nnlib.update_parameters, {"grads": {"dW2": W, "dW3": W}}, "dW2, dW3"),
+    ],
+)
+def test_what_came_is_listed_or_none(function, given, came):
+    with pytest.raises(nnlib.InputError, match=f", got {came}$"):
+        function(**CALLS[function] | given)
+
+
+def test_an_empty_array_is_told_from_one_of_another_shape():
+    with pytest.raises(nnlib.InputError, match=r"^W: expected \(\.\.\., out, 4\), none of them 0, got \(0, 4\)$"):
+        nnlib.linear_forward(A, W[:0], b)
+    with pytest.raises(nnlib.InputError, match=r"^b: expected \(\.\.\., 3, 1\), got \(2, 1\)$"):
+        nnlib.linear_forward(A, W, b[:2])
+    with pytest.raises(nnlib.InputError, match=r"^parameters: W2: expected \(\.\.\., out2, in2\), got \(1,\)$"):
+        nnlib.sum_squared_weights({"W1": W, "W2": [1.0]})
+
+
+@pytest.mark.parametrize(
     ("call", "name"),
     [
         (lambda: nnlib.initialize_parameters([4]), "layer_dims"),
@@ -268,6 +302,8 @@ def test_a_mistake_is_named(function, given, name):
         (lambda: nnlib.StoppingRule(rule="flat"), "rule"),
         (lambda: nnlib.Settings([6]), "layers_dims"),
         (lambda: nnlib.Settings(DIMS, epochs=-1), "epochs"),
+        (lambda: nnlib.Settings(DIMS, batch_size=0), "batch_size"),
+        (lambda: nnlib.Settings(DIMS, patience=0), "patience"),
         (lambda: nnlib.Settings(DIMS, L2=torch.tensor([0.1, -0.1])), "L2"),
         (lambda: nnlib.Settings(DIMS, look_every=0), "look_every"),
         (lambda: dataset.normalize([[300]]), "images"),
@@ -299,3 +335,41 @@ def test_numpys_numbers_are_numbers():
     )
     expected, _ = nnlib.l_layer_model(X, Y, DIMS, 0.5, 1, 4, True, seed=3)
     assert all(torch.equal(parameters[name], expected[name]) for name in expected)
+
+
+LARGEST = arguments.LARGEST
+
+
+@pytest.mark.parametrize(
+    ("check", "taken", "refused", "expected"),
+    [
+        (arguments.whole(1), [1, 10**30], [0, 1.0, True, np.float64(2.5)], "a whole number from 1"),
+        (arguments.whole(1, 3), [1, 3], [0, 4], "a whole number from 1 to 3"),
+        (arguments.not_negative, [0, LARGEST], [-1e-9, math.inf, math.nan], "a finite number that is not negative"),
+        (arguments.positive, [1e-9, LARGEST], [0, math.inf, math.nan], "a finite number above 0"),
+        (arguments.fraction, [1e-9, 0.999], [0, 1, -0.5], "a fraction between 0 and 1"),
+        (arguments.units, [[1, 1]], [[1], [1, 0]], "two or more layers of one or more units"),
+        (arguments.seeds, [range(1), range(2, -1, -1), [0]], [range(0)], "one seed or more"),
+        (arguments.seeds, [], [range(-1, 3), range(3, -2, -1), range(-1, 0), [-1]], "a whole number from 0"),
+        (arguments.seed_or_seeds, [3, [3, 4]], [-1, [-1]], "a whole number from 0"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_check_takes_its_whole_range_and_says_which_it_is(check, taken, refused, expected):
+    for value in taken:
+        assert check("name", value) == value
+    for value in refused:
+        with pytest.raises(nnlib.InputError, match=rf"^name: expected {expected}, got [^(]*\(?[^,]"):
+            check("name", value)
+
+
+def test_one_seed_or_many_may_be_arrays():
+    for one in (np.array(3), torch.tensor(3), np.int32(3)):
+        assert arguments.seed_or_seeds("seed", one) == 3
+    for many in (np.array([3, 4]), torch.tensor([3, 4]), (3, 4)):
+        assert arguments.seed_or_seeds("seed", many) == [3, 4]
+
+
+def test_of_an_array_type_and_shape_are_said_of_a_number_its_value():
+    assert arguments.what(torch.zeros(2, 3)) == "float32 (2, 3)"
+    assert arguments.what(np.float64(2.5)) == repr(np.float64(2.5))

@@ -1,7 +1,10 @@
 """Many networks at once: step for step the readable loop, each as if it were alone, stopped, resumed or diverged."""
 
+import os
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from problems import problem
@@ -10,9 +13,9 @@ from torch.testing import assert_close
 import nnlib
 from nnlib import Run, Settings, train_replicas
 from nnlib.data.files import load_tensors, save_tensors
-from nnlib.engine import batched
+from nnlib.engine import batched, compiled, replicas
 from nnlib.layers import BATCHNORM_EPSILON
-from nnlib.training import l_layer_model
+from nnlib.training import evaluate_cost, l_layer_model
 
 TRAIN, VALIDATION = problem(57), problem(30, seed=1)
 # Half of the numbers are blanks; batches of 16, 16, 16 and 9.
@@ -28,14 +31,14 @@ BATCHNORM = pytest.mark.parametrize("batchnorm", BATCHNORMS)
 COSTS = ("train_cost", "validation_cost", "sum_squared_weights")
 
 
-def train(settings=SETTINGS, seeds=(0, 1, 2), dtype=torch.float64, **options):
-    sets = [tuple(array.to(dtype) for array in pair) for pair in (TRAIN, VALIDATION)]
+def train(settings=SETTINGS, seeds=(0, 1, 2), dtype=torch.float64, sets=(TRAIN, VALIDATION), **options):
+    sets = [tuple(array.to(dtype) for array in pair) for pair in sets]
     return train_replicas(*sets, settings, list(seeds), **options)
 
 
-def train_batched(settings=SETTINGS, seeds=(0, 1, 2), dtype=torch.float64):
+def train_batched(settings=SETTINGS, seeds=(0, 1, 2), dtype=torch.float64, sets=(TRAIN, VALIDATION)):
     """The engine for GPUs, on the CPU."""
-    sets = [tuple(array.to(dtype) for array in pair) for pair in (TRAIN, VALIDATION)]
+    sets = [tuple(array.to(dtype) for array in pair) for pair in sets]
     return batched.train_batched(*sets, settings, seeds, Run.begin(settings, seeds, dtype), torch.device("cpu"))
 
 
@@ -161,6 +164,54 @@ def test_a_replica_that_stops_is_frozen_while_others_go_on(engine):
             assert getattr(run, name)[run.steps > alone[1][-1]["step"], replica].isnan().all()
 
 
+@BATCHNORM
+def test_how_many_steps_a_call_of_the_kernel_takes_changes_nothing(batchnorm, monkeypatch):
+    settings = replace(SETTINGS, L2=0.5, look_every=1000, **BATCHNORMS[batchnorm])
+    expected, learn, calls = train(settings, [0]), compiled.Replica.learn, []
+
+    def spy(replica, ink, order, begin, end):
+        calls.append(end - begin)
+        return learn(replica, ink, order, begin, end)
+
+    monkeypatch.setattr(compiled.Replica, "learn", spy)
+    # A step counts 16 examples · 48 weights, 6 rows of 8 units; an epoch has 16, 16, 16 and 9 examples.
+    for steps, examples in ((0.5, [16, 16, 16, 9]), (1.5, [16, 16, 16, 9]), (3, [48, 9]), (1000, [57])):
+        monkeypatch.setattr(compiled, "AT_ONCE", int(steps * 16 * 48))
+        calls.clear()
+        assert_same(train(settings, [0]), expected)
+        assert calls == examples * 4
+
+
+# Units of the first layer: their blocks, and a block's width, a multiple of 8 up to 32.
+@pytest.mark.parametrize(
+    ("units", "blocks", "width"),
+    [(1, 1, 8), (8, 1, 8), (9, 1, 16), (20, 1, 24), (32, 1, 32), (33, 2, 24), (64, 2, 32), (65, 3, 24)],
+)
+def test_the_first_layer_lies_in_blocks_as_narrow_as_can_be(units, blocks, width):
+    settings = replace(SETTINGS, layers_dims=[6, units, 3])
+    given = Run.begin(settings, [0], torch.float64).parameters
+    replica = compiled.Replica(given, settings)
+    assert (replica.blocks, replica.width, len(replica.net.W1)) == (blocks, width, 6 * blocks * width)
+    for name, value in replica.parameters().items():
+        assert torch.equal(value, given[name]), name
+
+
+@pytest.mark.parametrize(("examples", "columns"), [(1, 16), (16, 16), (17, 32), (34, 48), (57, 64)])
+def test_a_batch_has_columns_up_to_a_multiple_of_16(examples, columns):
+    settings = replace(SETTINGS, batch_size=examples)
+    memory = compiled.Replica(Run.begin(settings, [0], torch.float64).parameters, settings).memory
+    assert (memory.batch, memory.columns, len(memory.present)) == (examples, columns, columns)
+    assert len(memory.Z) == len(memory.dZ) == columns * len(memory.deviation)
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 1000])
+def test_weights_begin_where_a_cache_line_does(size):
+    for array in (np.arange(2.0 * size).reshape(2, size).T, np.arange(size, dtype=np.float32)):
+        copy = compiled.on_cache_lines(array)
+        assert copy.ctypes.data % 64 == 0
+        assert np.array_equal(copy, array.flatten())
+
+
 def test_it_ends_when_all_replicas_have_stopped():
     run = train(replace(SETTINGS, epochs=1000, patience=1, threshold=1e9))
     assert run.stopped_at.tolist() == [4, 4, 4]
@@ -188,6 +239,16 @@ def test_a_replica_that_diverges_is_frozen_and_harms_no_other(engine):
         ours = run.parameters[name][1]
         both = ours.isfinite() & value.isfinite()  # 0 · ∞ is NaN, and the compiled step does not multiply by 0
         assert_close(ours[both], value[both], rtol=1e-9, atol=0)
+
+
+@ENGINE
+def test_a_training_cost_alone_that_is_infinite_is_divergence_too(engine):
+    # The weights are 1.05 and −1.09, so that the outputs of 1.6e308 either way have no finite difference.
+    X, Y = torch.tensor([[1.46e308]], dtype=torch.float64), torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    settings = Settings([1, 2], learning_rate=1e-200, epochs=2, batch_size=1, look_every=1)
+    run = engine(settings, [30], sets=((X, Y), (torch.ones_like(X), Y)))
+    assert (run.train_cost.item(), run.validation_cost.item()) == (torch.inf, 0)
+    assert run.diverged_at.tolist() == [1]
 
 
 def test_a_replica_that_could_stop_and_diverges_has_diverged():
@@ -276,6 +337,20 @@ def test_accuracy_is_predict(batchnorm, epochs):
     run.parameters["W1"][1] = 0  # every output the same: the first class is read
     expected = nnlib.predict(*VALIDATION, run.parameters, use_batchnorm=use)
     assert torch.equal(nnlib.accuracy(*VALIDATION, run.parameters, use_batchnorm=use), expected)
+    assert torch.equal(nnlib.accuracy(*VALIDATION, run.parameters), nnlib.predict(*VALIDATION, run.parameters))
+
+
+@BATCHNORM
+@pytest.mark.parametrize("examples", [480, 481, 1000])
+def test_a_set_larger_than_the_cache_is_one_set_all_the_same(batchnorm, examples):
+    settings, large = replace(SETTINGS, L2=0.5, **BATCHNORMS[batchnorm]), problem(examples, seed=2)
+    run = train_replicas(TRAIN, large, settings, [0, 1])
+    use = settings.use_batchnorm
+    assert torch.equal(
+        nnlib.accuracy(*large, run.parameters, use_batchnorm=use),
+        nnlib.predict(*large, run.parameters, use_batchnorm=use),
+    )
+    assert_close(run.validation_cost[-1], evaluate_cost(*large, run.parameters, use, 0.5), rtol=1e-10, atol=1e-10)
 
 
 def test_a_network_that_diverged_reads_nothing():
@@ -288,6 +363,110 @@ def test_too_many_replicas_are_refused_before_training(monkeypatch):
     monkeypatch.setattr(Run, "begin", None)
     with pytest.raises(MemoryError, match=r"^replicas: 1000000000 need about .* GiB"):
         train_replicas(TRAIN, VALIDATION, SETTINGS, range(10**9))
+
+
+DIMS = [6, 5, 4, 3]  # 5 · 7 + 4 · 6 + 3 · 5 = 74 weights and biases, 12 units
+
+
+@pytest.mark.parametrize(
+    ("use_batchnorm", "device", "threads", "numbers"),
+    [
+        # Of ten replicas the networks twice; of the passes at the same time Z and A, on a GPU the caches too.
+        (False, "cpu", 2, 10 * 2 * 74 + 2 * 2 * 512 * 12),
+        (True, "cpu", 2, 10 * 2 * 74 + 2 * 2 * 30 * 12),
+        (True, "cpu", 20, 10 * 2 * 74 + 10 * 2 * 30 * 12),
+        (False, "cuda", 2, 10 * 2 * 74 + 10 * 3 * 30 * 12),
+    ],
+)
+def test_the_memory_that_replicas_need_is_counted(use_batchnorm, device, threads, numbers, monkeypatch):
+    settings, free = Settings(DIMS, use_batchnorm=use_batchnorm), 8 * numbers
+    monkeypatch.setattr(replicas.psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10**15))
+    replicas.check_memory(settings, 10, 30, 8, torch.device(device), threads)
+    free -= 1
+    with pytest.raises(MemoryError, match=f"^replicas: 10 need about .* memory on {device}, .* about 9 would fit$"):
+        replicas.check_memory(settings, 10, 30, 8, torch.device(device), threads)
+
+
+def test_what_memory_is_short_of_is_said_in_gibibytes(monkeypatch):
+    for free, says in ((2**30, "1.0 GiB are free; about 6 would fit"), (1, "0.0 GiB are free; about 1 would fit")):
+        monkeypatch.setattr(replicas.psutil, "virtual_memory", lambda free=free: SimpleNamespace(available=free))
+        with pytest.raises(MemoryError, match=rf"^replicas: 10 need about 1\.5 GiB of memory on cpu, {says}$"):
+            replicas.check_memory(Settings(DIMS), 10, 30, 3 * 2**29 // (1480 + 2 * 12288), torch.device("cpu"), 2)
+
+
+def test_replicas_are_counted_and_trained_by_so_many_threads_or_as_there_are_cores(monkeypatch):
+    seen, on_cpu = [], replicas._on_cpu
+
+    def spy(*arguments):
+        seen.append(arguments[5])
+        return on_cpu(*arguments)
+
+    monkeypatch.setattr(replicas, "check_memory", lambda *arguments: seen.append(arguments[1:]))
+    monkeypatch.setattr(replicas, "_on_cpu", spy)
+    monkeypatch.setattr(replicas, "cores", lambda: 3)
+    train(threads=2)
+    train(dtype=torch.float32)
+    cpu = torch.device("cpu")
+    assert seen == [(3, 30, 8, cpu, 2), 2, (3, 30, 4, cpu, 3), 3]
+
+
+def test_cores_are_those_of_this_process_else_of_the_machine_else_one(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0: {2, 3, 5}}[process], raising=False)
+    assert replicas.cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    for count, expected in ((4, 4), (None, 1)):
+        monkeypatch.setattr(os, "cpu_count", lambda count=count: count)
+        assert replicas.cores() == expected
+
+
+def test_on_a_device_those_go_on_together_that_have_come_as_far():
+    strengths = torch.tensor([0.0, 0.5, 3.0], dtype=torch.float64)
+    at_once = train_batched(replace(SETTINGS, L2=strengths))
+    half = train_batched(replace(SETTINGS, L2=strengths, epochs=2))
+    begun = Run.begin(SETTINGS, [0, 1, 2], torch.float64)
+    starts = {0: half.one(0), 1: begun.one(1), 2: half.one(2)}
+    for settings, which in ((replace(SETTINGS, L2=strengths), [0, 1, 2]), (SETTINGS, [1])):
+        told = []
+        some = {k: starts[k] for k in which}
+        device = torch.device("cpu")
+        for progress in (None, lambda *look, told=told: told.append(look)):
+            runs = dict(replicas._on_device(TRAIN, VALIDATION, settings, [0, 1, 2], some, device, progress))
+        assert sorted(runs) == which
+        expected = at_once if len(which) == 3 else train_batched()
+        for k, run in runs.items():
+            for name, value in run.parameters.items():
+                assert_close(value[0], expected.parameters[name][k], rtol=1e-10, atol=1e-10)
+            looks = [(step, cost) for replica, step, cost in told if replica == k]
+            steps = [step for step in run.steps.tolist() if step > 4 * starts[k].epoch]
+            assert looks == list(zip(steps, run.validation_cost[-len(steps) :, 0].tolist(), strict=True))
+
+
+def test_a_run_is_its_replicas_side_by_side():
+    run = train(STOPPING, range(6))
+    assert run.stopped_at.any()
+    alone = [run.one(k) for k in range(6)]
+    assert {value.shape[0] for one in alone for value in one.parameters.values()} == {1}
+    assert_same(Run.join(alone), run)
+
+
+def test_a_replica_that_ends_at_the_first_step_has_one_record():
+    run = train(replace(SETTINGS, look_every=1))
+    run.diverged_at[0], run.stopped_at[1] = 1, 1
+    steps = [[record["step"] for record in run.records() if record["replica"] == k] for k in range(3)]
+    assert steps == [[1], [1], [*range(1, 17)]]
+
+
+def test_a_run_has_no_log_before_its_first_look():
+    nothing = torch.zeros(2)
+    run = Run(parameters={}, reference=nothing, looks_since=nothing, stopped_at=nothing, diverged_at=nothing)
+    assert [len(getattr(run, name)) for name in ("steps", *COSTS)] == [0] * 4
+    assert (run.replicas, run.epoch, run.step, run.records()) == (2, 0, 0, [])
+
+
+def test_settings_come_back_from_a_file_s_words():
+    settings = replace(SETTINGS, L2=0.5, use_batchnorm=True)
+    assert Settings.from_metadata(settings.metadata()) == settings
 
 
 @pytest.mark.parametrize(

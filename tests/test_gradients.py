@@ -9,6 +9,7 @@ from problems import normal, problem
 
 import nnlib
 from nnlib import check_gradients, gradients
+from nnlib.gradients import GradientReport, WorstEntry
 from nnlib.layers import linear_activation_backward, linear_activation_forward
 
 
@@ -241,7 +242,36 @@ def test_the_examples_in_the_docstring_are_true():
     assert tried.failed == 0
 
 
+def test_inputs_of_a_function_without_a_signature_are_counted():
+    report = check_gradients(torch.tanh, lambda d, x: d / x.cosh().square(), [normal(3)])
+    assert report, report
+    assert list(report.worst) == ["input 0"]
+
+
+def test_an_error_as_large_as_the_tolerance_is_right():
+    assert GradientReport({"x": WorstEntry((0,), 1.0, 1.0, 1e-6)}, 1e-6)
+    assert not GradientReport({"x": WorstEntry((0,), 1.0, 1.0, 1.001e-6)}, 1e-6)
+
+
+def test_an_entry_is_moved_by_a_step_times_its_size_where_that_is_above_1():
+    seen, x = [], np.array([0.25, 1.0, -8.0])
+
+    def forward(x):
+        seen.append(x.copy())
+        return x**2
+
+    assert check_gradients(forward, lambda d, x: 2 * d * x, [x], step=2**-20)
+    moved = np.array(seen[1:]) - x
+    assert (moved[::2] == np.diag([1, 1, 8]) * 2**-20).all()
+    assert (moved[1::2] == -moved[::2]).all()
+
+
 PAIR = nnlib.relu, nnlib.relu_backward
+
+
+def test_the_seed_is_0_unless_told_otherwise():
+    reports = [check_gradients(*PAIR, [normal(5, 8)], **seed) for seed in ({}, {"seed": 0}, {"seed": 1})]
+    assert reports[0] == reports[1] != reports[2]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from problems import problem
 
 import nnlib
 from nnlib import Settings, Store, train_replicas
+from nnlib.data.files import load_metadata, save_tensors
 from nnlib.engine import replicas, store
 from nnlib.errors import InputError
 
@@ -181,6 +182,39 @@ def test_entries_say_what_they_are(tmp_path):
     assert seeds[1].size == seeds[1].path.stat().st_size
 
 
+def test_an_entry_lies_under_its_hash_s_first_digits(tmp_path):
+    train(tmp_path, seeds=[0])
+    (path,) = entry(tmp_path)
+    key = load_metadata(path)["key"]
+    assert len(key) == 64
+    assert path == tmp_path / key[:2] / key[:32] / "00002.safetensors"
+
+
+def test_what_is_no_entry_is_said_and_passed_over(tmp_path):
+    train(tmp_path, seeds=[0])
+    (sound,) = entry(tmp_path)
+    damaged, foreign, folder = (tmp_path / "ab" / name / "00001.safetensors" for name in ("one", "two", "three"))
+    for path in (damaged, foreign, folder):
+        path.parent.mkdir(parents=True)
+    damaged.write_bytes(b"nonsense")
+    save_tensors(foreign, {"a": torch.zeros(1)}, {"by": "others"})
+    folder.mkdir()
+    said = []
+    assert [one.path for one in Store(tmp_path, said.append).entries()] == [sound]
+    assert len(said) == 3
+    assert all("not a readable entry" in line for line in said)
+
+
+def test_what_the_store_has_already_is_told_like_a_last_look(tmp_path):
+    first, told = train(tmp_path), []
+    train_replicas(TRAIN, VALIDATION, SETTINGS, (0, 1), store=Store(tmp_path), progress=lambda *look: told.append(look))
+    assert told == [(k, 8, first.validation_cost[-1, k].item()) for k in (0, 1)]
+    untrained, told = replace(SETTINGS, epochs=0), []
+    train(tmp_path, untrained)
+    train_replicas(TRAIN, VALIDATION, untrained, (0,), store=Store(tmp_path), progress=lambda *look: told.append(look))
+    assert told == [(0, 0, pytest.approx(float("nan"), nan_ok=True))]
+
+
 def in_a_process(folder):
     train(folder, seeds=range(4))
 
@@ -202,3 +236,4 @@ def test_the_sources_are_files_of_the_package():
     folder = Path(nnlib.__file__).parent
     assert all((folder / name).is_file() for name in (*store.SHARED, *store.SOURCES["cpu"], *store.SOURCES["cuda"]))
     assert len(store.source("cpu")) == 64
+    assert store.source("cpu") != store.source("cuda")

@@ -49,6 +49,7 @@ def test_it_stops_after_so_many_looks_without_improvement(costs, patience, stops
         ([1, 1, 2, 2, 2], 2, 5),  # a change starts the count again
         ([1, 1 + T / 2, 1 + T, 1 + 1.5 * T], 3, 4),  # only the change since the last look counts
         ([1, 1 - 1.001 * T, 1], 1, None),
+        ([0, T], 1, 2),  # a change by the threshold is none
         ([1, torch.nan, torch.nan], 2, 3),
         ([1] * 101, 100, 101),
     ],
@@ -252,3 +253,18 @@ def test_a_mistake_is_named(options, argument):
     X, Y = problem(50)
     with pytest.raises(ValueError, match=f"^{argument}:"):
         l_layer_model(**({"X": X, "Y": Y, "layers_dims": DIMS} | options))
+
+
+def test_what_was_expected_is_said_in_the_set_s_own_numbers():
+    X, Y = problem(50)
+    with pytest.raises(nnlib.InputError, match=r"^X: expected \(6, m\), features × examples, got \(5, 50\)$"):
+        l_layer_model(X[:5], Y, DIMS)
+    with pytest.raises(nnlib.InputError, match=r"^Y: expected \(3, 50\), classes × examples, got \(3, 49\)$"):
+        l_layer_model(X, Y[:, :49], DIMS)
+
+
+def test_a_batch_may_be_a_single_example_or_all():
+    X, Y = problem(3)
+    for batch_size, steps in ((1, 3), (3, 1)):
+        _, _, records = trained(X, Y, num_iterations=1, batch_size=batch_size, look_every=1)
+        assert column(records, "step") == [*range(1, steps + 1)]
