@@ -177,7 +177,7 @@ def test_whatever_is_let_in_comes_through_to_a_report(changes, raw):
         replicas = {path.parent.name: pd.read_csv(path) for path in folder.glob("runs/*/replicas.csv")}
         page = (folder / "report.html").read_text(encoding="utf-8")
         packed = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
-        assert len([json.loads(data, parse_constant=not_json) for data in packed]) == 3
+        assert len([json.loads(data, parse_constant=not_json) for data in packed]) == 4
         page = html.unescape(re.sub(r"<(script|style|svg)\b.*?</\1>", "", page, flags=re.DOTALL))
         texts = {name: drawn(folder / f"figures/{name}.svg") for name in CATALOGUE}
         for text in (page, (folder / "report.md").read_text(encoding="utf-8"), *map("\n".join, texts.values())):

@@ -321,7 +321,7 @@ def test_a_likelihood_is_a_density(grid, logarithmic):
 
 def test_what_was_not_measured_explains_nothing():
     explanation = {"id": "gone", "says": "", "instead": {"a/x": "gone/x"}}
-    table = explanation_table([explanation], {"a": {"x": 2.0}}, {"a": {"x": [1.0, 2.0, 3.0]}})
+    table = explanation_table([explanation], {"a": {"x": 2.0}}, {"a": {"x": [1.0, 2.0, 3.0]}}, {})
     assert table["gain"].isna().tolist() == [True]
 
 

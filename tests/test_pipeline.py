@@ -61,10 +61,10 @@ def test_curves_have_points_however_short_the_run(finished: Project):
 def test_another_l2_trains_what_uses_it_and_the_way_back_trains_nothing(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
     out = project.dvc("exp", "run", "-S", "l2=0.04").stdout
-    assert stages_that_trained(out) == ["experiment@2", "experiment@3", "experiment@2-exact"]
-    evaluated = [f"experiment-evaluate@{key}" for key in ("2", "3", "2-exact")]
-    others = {"check", "weight-diff", "verdicts", "report", *evaluated}
-    assert set(stages_that_ran(out)) == {"experiment@2", "experiment@3", "experiment@2-exact"} | others
+    trained = ["experiment@2", "experiment@3", "experiment@2-exact", "alternatives-train"]
+    assert stages_that_trained(out) == trained
+    evaluated = [*(f"experiment-evaluate@{key}" for key in ("2", "3", "2-exact")), "alternatives-evaluate"]
+    assert set(stages_that_ran(out)) == {"check", *trained, *evaluated, "weight-diff", "verdicts", "report"}
     changed = [line for line in project.git("diff", "-U0", "params.yaml").splitlines() if re.match(r"[-+][^-+]", line)]
     assert changed == ["-l2: 0.01", "+l2: 0.04"]
     project.git("switch", "-qc", "other")

@@ -82,6 +82,7 @@ STUDYS = {
     "threshold": 1e-5,
     "stopping_rule": "change",
     "look_every": 100,
+    "reshuffle": True,
 }
 
 
