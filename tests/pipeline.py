@@ -87,6 +87,7 @@ class Project:
             env=self.environment | environment,
             capture_output=True,
             text=True,
+            timeout=900,
         )
         if check and result.returncode:
             raise AssertionError(f"{' '.join(command)} ended with {result.returncode}:\n{result.stdout}{result.stderr}")
