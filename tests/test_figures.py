@@ -66,6 +66,17 @@ def test_a_finding_is_computed():
     assert r.gap("experiment-1").median() == gap
 
 
+def test_batch_sizes_are_compared_at_the_last_step_that_all_of_them_looked_at():
+    r = made_up(**SMALL)
+    short, long = (r.curves[f"grid-b{size}-e2-l0.01"] for size in (64, 32))
+    short["step"], long["step"] = [2, 4, 6, 8, 9], [4, 8, 12, 16, 20]
+    short["validation_cost"], long["validation_cost"] = [1.0, 1, 1, 3, 1], [2.0, 2, 2, 2, 1.5]
+    assert "after the same 8 steps, 2.00 with batch 32 and 3.00 with batch 64 (" in words.grid_costs(r).title
+    # A short run may have no look but its last, which the longer ones pass by.
+    long["step"] = [10, 20, 30, 40, 50]
+    assert words.grid_costs(r).title == "Validation cost of the batch sizes, against steps and against epochs"
+
+
 def test_a_replica_that_jumps_is_told_with_its_step():
     r = made_up(**SMALL)
     curve = r.curves["experiment-1"]

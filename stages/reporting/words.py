@@ -114,14 +114,14 @@ def grid_costs(r: Results) -> Words:
     cells = r.longest_cells.sort_values("batch_size").to_dict("records")
     strength = min(cell["L2"] for cell in cells)
     ends = {cell["batch_size"]: _validation(r, cell["run"]) for cell in cells if cell["L2"] == strength}
-    common = min(curve.index[-1] for curve in ends.values())
+    shared = set.intersection(*(set(curve.index) for curve in ends.values()))
     after = _known({size: curve.iloc[-1] for size, curve in ends.items()})
-    same = _known({size: curve[curve.index <= common].iloc[-1] for size, curve in ends.items()})
+    same = _known({size: curve[max(shared)] for size, curve in ends.items()} if shared else {})
     title = "Validation cost of the batch sizes, against steps and against epochs"
     if after and same:
         title = (
             f"After {cells[0]['epochs']} epochs the validation cost is {_by_batch(after)}; "
-            f"after the same {common:,} steps, {_by_batch(same)} (λ {strength:g})"
+            f"after the same {max(shared):,} steps, {_by_batch(same)} (λ {strength:g})"
         )
     roughness = {f"batch {cell['batch_size']}, λ {cell['L2']:g}": r.last(cell["run"], "roughness") for cell in cells}
     rough = listed(f"{number(value, 2)} ({key})" for key, value in _known(roughness).items())
