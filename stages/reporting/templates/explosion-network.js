@@ -8,8 +8,10 @@ const BATCHNORM_EPSILON = 1e-8;
 
 /** The input of a layer from the activations of the one before: all features of each of m examples. */
 function examplesOf(A, m) {
-  const n = A.length / m, features = Uint16Array.from({ length: n }, (_, i) => i);
-  return Array.from({ length: m }, (_, k) => ({ features, values: A, start: k * n }));
+  const n = A.length / m, features = new Uint16Array(n), examples = [];
+  for (let i = 0; i < n; i++) features[i] = i;
+  for (let k = 0; k < m; k++) examples.push({ features, values: A, start: k * n });
+  return examples;
 }
 
 // --- One layer: nnlib/layers.py ---
@@ -43,12 +45,13 @@ function linearForward(A_prev, W, b) {
   return Z;
 }
 
-/** dW = dZ Aᵀ / m + (λ / m) W and db = mean(dZ), written into dW and db. Units whose dZ is 0 have no part in it; the
- *  others go five at a time, made up to five by unit 0 with a share of 0. */
-function linearBackward(dZ, A_prev, W, L2, dW, db) {
-  const m = A_prev.length, out = db.length, n = W.length / out;
+/** dW = dZ Aᵀ / m and db = mean(dZ), written into dW and db; nnlib's `linear_backward` without (λ / m) W, which
+ *  `updateParameters` adds, to go over W once. Units whose dZ is 0 have no part in it; the others go five at a time, made
+ *  up to five by unit 0 with a share of 0. */
+function linearBackward(dZ, A_prev, dW, db) {
+  const m = A_prev.length, out = db.length, n = dW.length / out;
   const rows = new Uint32Array(out + 4), shares = new Float64Array(out + 4);
-  for (let i = 0; i < W.length; i++) dW[i] = (L2 / m) * W[i];
+  dW.fill(0);
   db.fill(0);
   for (let k = 0; k < m; k++) {
     const { features, values, start } = A_prev[k];
@@ -60,8 +63,7 @@ function linearBackward(dZ, A_prev, W, L2, dW, db) {
       rows[active] = u * n;
       shares[active++] = share;
     }
-    rows.fill(0, active);
-    shares.fill(0, active);
+    for (; active % 5 !== 0; active++) rows[active] = shares[active] = 0;
     for (let t = 0; t < active; t += 5) {
       const row = rows[t], row1 = rows[t + 1], row2 = rows[t + 2], row3 = rows[t + 3], row4 = rows[t + 4];
       const share = shares[t], share1 = shares[t + 1], share2 = shares[t + 2], share3 = shares[t + 3];
@@ -83,10 +85,10 @@ function linearBackwardInput(dZ, W, m) {
   const out = dZ.length / m, n = W.length / out;
   const dA_prev = new Float64Array(m * n);
   for (let k = 0; k < m; k++) {
-    const start = k * n;
-    for (let u = 0; u < out; u++) {
-      const share = dZ[k * out + u], row = u * n;
-      for (let i = 0; i < n; i++) dA_prev[start + i] += W[row + i] * share;
+    for (let i = 0; i < n; i++) {
+      let sum = 0;
+      for (let u = 0; u < out; u++) sum += W[u * n + i] * dZ[k * out + u];
+      dA_prev[k * n + i] = sum;
     }
   }
   return dA_prev;
@@ -121,27 +123,27 @@ function softmax(Z, m) {
   return A;
 }
 
-/** The mean of x(k) over the m examples. */
-function mean(m, x) {
-  let sum = 0;
-  for (let k = 0; k < m; k++) sum += x(k);
-  return sum / m;
+/** Of each unit the mean of A over the m examples, or of A ⊙ B. */
+function means(A, m, B) {
+  const n = A.length / m, mean = new Float64Array(n);
+  for (let k = 0; k < m; k++) for (let u = 0, i = k * n; u < n; u++, i++) mean[u] += B ? A[i] * B[i] : A[i];
+  for (let u = 0; u < n; u++) mean[u] /= m;
+  return mean;
 }
 
-/** The mean of one unit's activations over the examples, and their deviation √(σ² + ε). */
-function statistics(A, m, n, unit) {
-  const mu = mean(m, (k) => A[k * n + unit]);
-  return [mu, Math.sqrt(mean(m, (k) => (A[k * n + unit] - mu) ** 2) + BATCHNORM_EPSILON)];
+/** Â = (A − μ) / √(σ² + ε), over the m examples at hand, and each unit's √(σ² + ε). */
+function normalize(A, m) {
+  const n = A.length / m, mu = means(A, m), A_norm = new Float64Array(A.length);
+  for (let k = 0; k < m; k++) for (let u = 0, i = k * n; u < n; u++, i++) A_norm[i] = A[i] - mu[u];
+  const deviation = means(A_norm, m, A_norm);
+  for (let u = 0; u < n; u++) deviation[u] = Math.sqrt(deviation[u] + BATCHNORM_EPSILON);
+  for (let k = 0; k < m; k++) for (let u = 0, i = k * n; u < n; u++, i++) A_norm[i] /= deviation[u];
+  return [A_norm, deviation];
 }
 
-/** Â = (A − μ) / √(σ² + ε), over the m examples at hand; no scale, no shift. */
+/** Â; no scale, no shift. */
 function applyBatchnorm(A, m) {
-  const n = A.length / m, A_norm = new Float64Array(A.length);
-  for (let unit = 0; unit < n; unit++) {
-    const [mu, deviation] = statistics(A, m, n, unit);
-    for (let i = unit; i < A.length; i += n) A_norm[i] = (A[i] - mu) / deviation;
-  }
-  return A_norm;
+  return normalize(A, m)[0];
 }
 
 const BATCHNORM_BACKWARD = {
@@ -151,12 +153,9 @@ const BATCHNORM_BACKWARD = {
   /** The true derivative: dA = (dÂ − mean(dÂ) − Â mean(dÂ ⊙ Â)) / √(σ² + ε). */
   exact(dA_norm, A, m) {
     const n = A.length / m, dA = new Float64Array(A.length);
-    for (let unit = 0; unit < n; unit++) {
-      const [mu, deviation] = statistics(A, m, n, unit);
-      const normal = (i) => (A[i] - mu) / deviation;
-      const meanGradient = mean(m, (k) => dA_norm[k * n + unit]);
-      const meanProduct = mean(m, (k) => dA_norm[k * n + unit] * normal(k * n + unit));
-      for (let i = unit; i < A.length; i += n) dA[i] = (dA_norm[i] - meanGradient - normal(i) * meanProduct) / deviation;
+    const [A_norm, deviation] = normalize(A, m), mean = means(dA_norm, m), along = means(dA_norm, m, A_norm);
+    for (let k = 0; k < m; k++) {
+      for (let u = 0, i = k * n; u < n; u++, i++) dA[i] = (dA_norm[i] - mean[u] - A_norm[i] * along[u]) / deviation[u];
     }
     return dA;
   },
@@ -194,13 +193,13 @@ function lModelForward(X, layers, useBatchnorm) {
   return [linearForward(A_prev, W, b), [...caches, { A_prev }]];
 }
 
-/** Backward through all layers from dZ = AL − Y; writes the gradient of each layer into grads. */
-function lModelBackward(ZL, labels, caches, layers, grads, { useBatchnorm, batchnormRule, L2 }) {
+/** Backward through all layers from dZ = AL − Y; writes each layer's gradient of the cross-entropy into grads. */
+function lModelBackward(ZL, labels, caches, layers, grads, { useBatchnorm, batchnormRule }) {
   const m = labels.length, classes = ZL.length / m;
   let dZ = softmax(ZL, m);
   labels.forEach((label, k) => { dZ[k * classes + label] -= 1; });
   for (let l = layers.length - 1; l >= 0; l--) {
-    linearBackward(dZ, caches[l].A_prev, layers[l].W, L2, grads[l].W, grads[l].b);
+    linearBackward(dZ, caches[l].A_prev, grads[l].W, grads[l].b);
     if (l === 0) break;
     const { Z, A } = caches[l - 1];
     let dA = linearBackwardInput(dZ, layers[l].W, m);
@@ -217,7 +216,9 @@ function emptyGradients(layers) {
 /** −1/m Σ log ŷ of the true class, from the output layer's Z. */
 function crossEntropyFromLogits(ZL, labels) {
   const m = labels.length, classes = ZL.length / m;
-  return mean(m, (k) => logSumExp(ZL, k, classes) - ZL[k * classes + labels[k]]);
+  let sum = 0;
+  for (let k = 0; k < m; k++) sum += logSumExp(ZL, k, classes) - ZL[k * classes + labels[k]];
+  return sum / m;
 }
 
 /** The L2 term of the cost, λ/(2m) Σ W². */
@@ -232,13 +233,16 @@ function sumSquaredWeights(layers) {
   return sum;
 }
 
-/** Plain gradient descent, θ − α dθ, in place. */
-function updateParameters(layers, grads, learningRate) {
-  layers.forEach((layer, l) => {
-    for (const name of ["W", "b"]) {
-      const value = layer[name], gradient = grads[l][name];
-      for (let i = 0; i < value.length; i++) value[i] -= learningRate * gradient[i];
-    }
+/** values − α (gradient + decay · values), in place. */
+function descend(values, gradient, learningRate, decay) {
+  for (let i = 0; i < values.length; i++) values[i] -= learningRate * (gradient[i] + decay * values[i]);
+}
+
+/** Plain gradient descent, θ − α dθ, in place; with L2 dW is (λ / m) W more than the cross-entropy's. */
+function updateParameters(layers, grads, learningRate, L2, m) {
+  layers.forEach(({ W, b }, l) => {
+    descend(W, grads[l].W, learningRate, L2 / m);
+    descend(b, grads[l].b, learningRate, 0);
   });
 }
 
@@ -246,17 +250,18 @@ function updateParameters(layers, grads, learningRate) {
 function trainStep(X, labels, layers, grads, settings) {
   const [ZL, caches] = lModelForward(X, layers, settings.useBatchnorm);
   lModelBackward(ZL, labels, caches, layers, grads, settings);
-  updateParameters(layers, grads, settings.learningRate);
+  updateParameters(layers, grads, settings.learningRate, settings.L2, labels.length);
   return crossEntropyFromLogits(ZL, labels);
 }
 
 /** The share of the examples whose most probable class is the label. */
 function accuracy(ZL, labels) {
   const m = labels.length, classes = ZL.length / m;
-  return mean(m, (k) => {
+  const right = labels.filter((label, k) => {
     const scores = ZL.subarray(k * classes, (k + 1) * classes);
-    return Number(scores.indexOf(Math.max(...scores)) === labels[k]);
+    return scores.indexOf(Math.max(...scores)) === label;
   });
+  return right.length / m;
 }
 
 // --- What the lab looks at ---

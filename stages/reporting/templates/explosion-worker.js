@@ -41,12 +41,12 @@ function look() {
   else diverged = step;
 }
 
-/** The radial share under each rule at the same weights, without the L2 term, which is radial by itself. */
+/** The radial share under each rule at the same weights. */
 function radial() {
   const [ZL, caches] = lModelForward(probe.X, layers, settings.useBatchnorm);
   return Object.fromEntries(Object.keys(BATCHNORM_BACKWARD).map((rule) => {
     const gradients = emptyGradients(layers);
-    lModelBackward(ZL, probe.labels, caches, layers, gradients, { ...settings, batchnormRule: rule, L2: 0 });
+    lModelBackward(ZL, probe.labels, caches, layers, gradients, { ...settings, batchnormRule: rule });
     return [rule, radialShares(layers, gradients)];
   }));
 }
