@@ -144,13 +144,13 @@ def time(r: Results, layout: Layout) -> Figure:
         Strip(label, r.slower[code], GREY, study if code == "loop" else None)
         for code, label in (("loop", "readable loop"), ("engine", "engine"))
     ]
-    figure = _strips(rows, layout, "time added by batch norm (%)")
+    figure = _strips(rows, layout, "time added by batch norm (%)", dot="a round of timing")
     figure.axes[0].axvline(0, color=INK, lw=0.9)
     return figure
 
 
-def _strips(rows: list[Strip], layout: Layout, label: str) -> Figure:
+def _strips(rows: list[Strip], layout: Layout, label: str, dot: str = "a replica") -> Figure:
     figure, ax = one_panel(layout, strip_height(layout, len(rows)))
-    strips(ax, layout, rows)
+    strips(ax, layout, rows, dot=dot)
     ax.set_xlabel(label)
     return figure

@@ -10,12 +10,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from stages.reporting.colours import BLUE, INK
-from stages.reporting.figures.style import DARKEST, Layout, only_words, shades, tile_labels, tiles
+from stages.reporting.figures.style import DARKEST, Layout, only_words, pictures, shades, tile_labels, tiles
 from stages.reporting.labels import LABELS
 from stages.reporting.results import READER, Results
 
 # A share, or a difference of shares, in percent, below which a tile has no number.
 TOO_SMALL = 0.5
+# The height of two lines of small letters, in inches.
+TWO_LINES = 0.33
 
 
 def confusion(r: Results, layout: Layout) -> Figure:
@@ -31,7 +33,8 @@ def confusion(r: Results, layout: Layout) -> Figure:
     grid = figure.add_gridspec(1 + rows, columns, height_ratios=heights)
     ax = figure.add_subplot(grid[0, :])
     _read(ax, shares[READER])
-    ax.set_title(f"Experiment {LABELS[READER].text}: percent of the digit's images")
+    title = f"Experiment {LABELS[READER].text}: percent of the digit's images"
+    ax.set_title(fill(title, 36 if layout.narrow else 90))
     for index, key in enumerate(others):
         ax = figure.add_subplot(grid[1 + index // columns, index % columns])
         _compared(ax, shares[key] - shares[READER], fontsize=7 if layout.narrow else 6)
@@ -45,7 +48,7 @@ def _read(ax: Axes, share: NDArray[np.float64]) -> None:
     for (row, column), value in np.ndenumerate(share):
         if value >= TOO_SMALL:
             text, weight = (f"{value:.0f}", "bold") if row == column else (f"{value:.1f}", "normal")
-            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7, weight=weight)
+            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7, weight=weight, in_layout=False)
     _digits(ax, len(share))
 
 
@@ -55,7 +58,7 @@ def _compared(ax: Axes, difference: NDArray[np.float64], fontsize: float) -> Non
     for (row, column), value in np.ndenumerate(difference):
         if abs(value) >= TOO_SMALL:
             text = f"{value:+.1f}".replace("-", "−")
-            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=fontsize)
+            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=fontsize, in_layout=False)
     _digits(ax, len(difference))
 
 
@@ -71,13 +74,16 @@ def mistakes(r: Results, layout: Layout) -> Figure:
     count = len(shown["images"])
     if not count:
         return only_words(layout, "There is no mistake to show.")
-    columns = 4 * layout.columns
-    rows = -(-count // columns)
-    figure = Figure(figsize=(layout.width, layout.width / columns * 1.3 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for ax in axes.flat:
-        ax.set_axis_off()
-    for ax, image, label, guess, confidence in zip(axes.flat, *shown.values(), strict=False):
-        ax.imshow(shades(image, 1, above=INK), interpolation="none")
-        ax.set_title(f"{label} read as {guess}\n{confidence:.1%}", fontsize=7.5, weight="normal", loc="center")
+    columns, apart = 4 * layout.columns, 2
+    images = [shades(image, 1, above=INK) for image in shown["images"]]
+    side = len(images[0])
+    pixels = columns * (side + apart) - apart
+    room = round(TWO_LINES / layout.width * pixels)
+    height = -(-count // columns) * (side + room)
+    figure = Figure(figsize=(layout.width, height / pixels * layout.width))
+    ax = figure.add_axes((0, 0, 1, 1))
+    read = zip(shown["labels"], shown["guesses"], shown["confidences"], strict=True)
+    for (left, top), (label, guess, share) in zip(pictures(ax, images, columns, apart, room), read, strict=True):
+        text = f"{label} read as {guess}\n{share:.1%}"
+        ax.text(left + side / 2, top - 1, text, fontsize=7.5, ha="center", va="bottom")
     return figure

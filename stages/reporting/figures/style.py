@@ -150,8 +150,9 @@ def strip_height(layout: Layout, rows: int) -> float:
     return (0.62 if layout.narrow else 0.38) * rows + 1.1
 
 
-def strips(ax: Axes, layout: Layout, rows: Sequence[Strip], *, scale: float = 100) -> None:
-    """Rows of dots: every replica, the median as a bar across, the middle half as a band; below, what the study got."""
+def strips(ax: Axes, layout: Layout, rows: Sequence[Strip], *, scale: float = 100, dot: str = "a replica") -> None:
+    """Rows of dots, each what `dot` says; the median as a bar across, the middle half as a band; below, what the study
+    got."""
     for y, row in enumerate(rows):
         values = np.sort(row.values.dropna().to_numpy()) * scale
         if len(values):
@@ -164,7 +165,7 @@ def strips(ax: Axes, layout: Layout, rows: Sequence[Strip], *, scale: float = 10
     row_labels(ax, layout, [row.label for row in rows])
     if layout.narrow:
         ax.locator_params(axis="x", nbins=4)
-    key = [("o", GREY, "a replica"), ("|", GREY, "median"), ("s", GREY, "middle half")]
+    key = [("o", GREY, dot), ("|", GREY, "median"), ("s", GREY, "middle half")]
     if any(row.published is not None for row in rows):
         key.append(("D", INK, "the study"))
     for marker, colour, label in key:
@@ -263,6 +264,20 @@ def shades(
     colours = np.where(known[..., None] < 0, to_rgba(below), to_rgba(above))
     colours[..., 3] = strongest * np.clip(np.abs(known) / limit, 0, 1) if limit > 0 else 0
     return colours
+
+
+def pictures(ax: Axes, images: Sequence[NDArray[np.float64]], columns: int, across: int, down: int) -> list[list[int]]:
+    """Pictures of one size (height, width, RGBA) side by side in rows, so many pixels apart across and down, with that
+    much room above each row; an axis of their own pixels. Returns the left and the top of each."""
+    height, width, _ = images[0].shape
+    rows = -(-len(images) // columns)
+    whole = np.zeros((rows * (height + down), columns * (width + across) - across, 4))
+    places = [[k % columns * (width + across), k // columns * (height + down) + down] for k in range(len(images))]
+    for (left, top), image in zip(places, images, strict=True):
+        whole[top : top + height, left : left + width] = image
+    ax.set_axis_off()
+    ax.imshow(whole, interpolation="none", extent=(0, whole.shape[1], whole.shape[0], 0))
+    return places
 
 
 def tiles(ax: Axes, colours: NDArray[np.float64]) -> None:

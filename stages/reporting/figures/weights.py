@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from torch import Tensor
 
 from stages.reporting.colours import BLUE, DASHES, GREEN
 from stages.reporting.figures.style import (
@@ -17,6 +14,7 @@ from stages.reporting.figures.style import (
     margin,
     only_words,
     panels,
+    pictures,
     shades,
     strip_height,
     strips,
@@ -83,28 +81,17 @@ def _matrix(ax: Axes, name: str, matrix: NDArray[np.float32], limit: float) -> N
 
 def first_layer(r: Results, layout: Layout, most: int = 20) -> Figure:
     """What training changed in the first layer, a picture for each unit, without and with L2, one replica."""
-    pictures = r.first_layer_changes
-    if not pictures:
+    trained = r.first_layer_changes
+    if not trained:
         return only_words(layout, "Every replica of experiment 1 or 3 diverged: there are no weights to show.")
-    units = min(most, len(next(iter(pictures.values()))))
+    units = min(most, len(next(iter(trained.values()))))
     columns = min(5 * layout.columns, units)
-    rows = -(-units // columns)
-    side = layout.width / columns
-    limit = max(float(np.quantile(changes.abs().numpy(), 0.995)) for changes in pictures.values())
-    figure = Figure(figsize=(layout.width, 2 * rows * side + 0.7))
-    halves: Any = figure.subfigures(2, 1)
-    for half, (title, changes) in zip(halves, pictures.items(), strict=True):
-        half.set_facecolor("none")
-        half.suptitle(title, x=0.01, ha="left", fontsize=9.5, weight="bold")
-        axes = half.subplots(rows, columns, squeeze=False)
-        half.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.35 / (rows * side + 0.35), wspace=0.05)
-        _pictures(list(axes.flat), changes[:units], limit)
+    limit = max(float(np.quantile(changes.abs().numpy(), 0.995)) for changes in trained.values())
+    height = layout.width / columns * -(-units // columns) + 0.35
+    figure = Figure(figsize=(layout.width, 2 * height), layout="constrained")
+    for ax, (title, changes) in zip(figure.subplots(2, 1), trained.items(), strict=True):
+        side = round(changes.shape[1] ** 0.5)
+        images = [shades(change.reshape(side, side).numpy(), limit) for change in changes[:units]]
+        pictures(ax, images, columns, 2, 2)
+        ax.set_title(title)
     return figure
-
-
-def _pictures(axes: list[Axes], changes: Tensor, limit: float) -> None:
-    side = round(changes.shape[1] ** 0.5)
-    for ax in axes:
-        ax.set_axis_off()
-    for ax, change in zip(axes, changes, strict=False):
-        ax.imshow(shades(change.reshape(side, side).numpy(), limit), interpolation="none")
