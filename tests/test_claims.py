@@ -109,6 +109,10 @@ def test_a_level_that_is_met_exactly_decides():
     # It would have decided alone.
     both = [asked[0], claim({"of": "b/x", "low": 0.5})]
     assert decide(both, six, {}, confidence=1 - 2 / 64)[0].findings[0].leaning == "leans for"
+    # Decided by a level that is met exactly, it leaves the other the whole level.
+    six["b"]["x"] = split(4 / 6, 6)
+    first, other = (one.findings[0] for one in decide(both, six, {}, confidence=1 - 4 / 64))
+    assert (first.verdict, other.needed) == (SUPPORTED, trials_needed(4 / 6, 4 / 64))
 
 
 def test_one_seed_can_change_the_verdict():
@@ -189,6 +193,14 @@ def test_how_many_would_decide_is_asked_at_the_level_of_the_first_that_is_undeci
     assert [one.findings[0].needed for one in ours] == [None, trials_needed(0.7, 0.05)]
     ours = verdicts([claim({"of": "b/x", "low": 0.5})] * 3, measured)
     assert [one.findings[0].needed for one in ours] == [trials_needed(0.7, 0.05 / 3)] * 3
+
+
+def test_a_few_more_than_half_lean_too_if_they_are_many():
+    # Of 200 that are as likely as not, 84 or fewer, or as many more than half, come once in 36.
+    asked = [claim({"of": "a/x", "low": 0.5}), *[claim({"of": "b/x", "low": 0.5})] * 9]
+    for share, leaning in ((0.42, "leans against"), (0.58, "leans for")):
+        measured = {"a": {"x": split(share, 200)}, "b": {"x": split(0.5)}}
+        assert verdicts(asked, measured)[0].findings[0].leaning == leaning
 
 
 def test_what_is_decided_leans_nowhere():

@@ -174,6 +174,9 @@ def test_mistakes_are_wrong_and_the_most_confident_come_first():
     assert all(label != guess for label, guess in zip(found["labels"], found["guesses"], strict=True))
     assert found["confidences"] == sorted(found["confidences"], reverse=True)
     table = readings(X4, Y, wide)
+    every = confident_mistakes(X4, Y, wide, how_many=80)
+    wrong = table[table["digit"] != table["guess"]]
+    assert sorted(zip(every["labels"], every["guesses"], strict=True)) == sorted(wrong.itertuples(index=False))
     assert (table["digit"] == table["guess"]).mean() == pytest.approx(predict(X4, Y, wide).item())
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from nnlib.evidence import statistics
 from nnlib.evidence.statistics import (
@@ -109,6 +110,12 @@ def test_how_many_trials_a_share_needs():
     assert 44 <= trials_needed(0.7, 0.05) <= 52
     assert trials_needed(0.7, 0.001) > trials_needed(0.7, 0.05)
     assert trials_needed(0.5, 0.05) is None
+    assert trials_needed(1.0, 1.0) == 1
+
+
+def test_trials_that_always_decide_are_enough_however_sure_one_wants_to_be(monkeypatch):
+    monkeypatch.setattr(statistics, "POWER", 1.0)
+    assert trials_needed(1.0, 0.05) == 6
 
 
 @pytest.mark.parametrize("level", [0.05, 0.05 / 98])
@@ -125,6 +132,9 @@ def test_the_share_that_so_many_trials_find_needs_so_many_trials():
         share = share_found(50, level)
         assert trials_needed(share + 1e-9, level) <= 50
         assert trials_needed(share - 0.02, level) > 50
+        assert stats.binom.sf(fewest_successes(50, level) - 1, 50, share) == pytest.approx(0.8)
+    # Six of six decide, five of five do not.
+    assert share_found(6, 0.05) == pytest.approx(0.8 ** (1 / 6))
     assert np.isnan(share_found(5, 0.05))
 
 

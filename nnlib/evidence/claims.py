@@ -116,19 +116,20 @@ class Comparison:
         LookupError
             If a run or its measure is not there: a grid without that cell, a network without that layer.
         """
-        return self._of([_values(measured, name) for name in self.names])
+        return self._of(*[_values(measured, name) for name in self.names])
 
     def unpaired(self, measured: Measured) -> Values:
         """The values of every pair of replicas, for numbers from runs of their own."""
         values = [_values(measured, name) for name in self.names]
         if len({_run(name) for name in self.names}) == 2:
             values = [values[0][:, None], values[1][None]]
-        return self._of(values).ravel()
+        return self._of(*values).ravel()
 
-    def _of(self, values: Sequence[Values]) -> Values:
-        one, *other = values
+    def _of(self, one: Values, other: Values | None = None) -> Values:
+        if other is None:
+            return one
         with np.errstate(invalid="ignore"):
-            return (one - other[0] if self.minus else one / other[0]) if other else one
+            return one - other if self.minus else one / other
 
     def holds(self, values: Values) -> np.ndarray[Any, Any]:
         """Where the values lie in the region; infinities may, NaN does not."""
@@ -317,7 +318,7 @@ def one_run_share(claim: Claim, measured: Measured, *, draws: int, seed: int) ->
         shape = (draws,)
     published = np.ones(shape, dtype=bool)
     for one in comparisons:
-        published &= one.holds(one._of([values[name][chosen[_run(name)]] for name in one.names]))
+        published &= one.holds(one._of(*[values[name][chosen[_run(name)]] for name in one.names]))
     return float(published.mean()), published.size
 
 
@@ -356,8 +357,8 @@ def _decided(
     """The finding with its verdict, from the corrected p-values of its tests."""
     if not finding.replicas:
         return finding
-    within, near = 2 * finding.within > finding.replicas, corrected.get((place, "within"), 1.0)
-    if within and near <= level:
+    near = corrected.get((place, "within"))
+    if near is not None and near <= level and 2 * finding.within > finding.replicas:
         return replace(finding, p=sign_p(finding.within, finding.replicas), corrected=near, verdict=EQUIVALENT)
     p, p_corrected = sign_p(finding.held, finding.replicas), corrected[place, "held"]
     finding = replace(finding, p=p, corrected=p_corrected)
@@ -378,7 +379,7 @@ def _leaning(finding: Finding, level: float) -> str:
 def _published(comparison: Comparison, published: Published) -> float | None:
     try:
         one = {run: {name: [value] for name, value in measures.items()} for run, measures in published.items()}
-        return float(comparison.quantity(one)[0])
+        return comparison.quantity(one).item()
     except LookupError:
         return None
 

@@ -38,7 +38,7 @@ def weight_table(without: Run, with_l2: Run) -> pd.DataFrame:
 def weight_changes(parameters: Parameters, *, rule: str, seed: int) -> Parameters:
     """What training changed in the weights of one network: each W less the first one, made anew by rule and seed."""
     weights = {name: W for name, W in parameters.items() if name[0] == "W"}
-    layers_dims = [parameters["W1"].shape[-1], *(W.shape[-2] for W in weights.values())]
+    layers_dims = [parameters["W1"].shape[1], *(W.shape[0] for W in weights.values())]
     first = initialize_parameters(layers_dims, rule=rule, seed=seed, dtype=parameters["W1"].dtype)
     return {name: W - first[name] for name, W in weights.items()}
 

@@ -62,9 +62,9 @@ def replica_table(
     """
     ended = torch.where(run.running, run.step, torch.maximum(run.stopped_at, run.diverged_at))
     last = (run.steps[:, None] == ended).int().argmax(0)
-    alive = run.diverged_at == 0
+    alive, every = run.diverged_at == 0, torch.arange(run.replicas)
     columns: dict[str, Tensor] = {
-        "replica": torch.arange(run.replicas),
+        "replica": every,
         "seed": torch.tensor(seeds),
         **{
             f"{name}_accuracy": accuracy(*sets[name], run.parameters, use_batchnorm=use_batchnorm)
@@ -72,8 +72,8 @@ def replica_table(
             else torch.full((run.replicas,), torch.nan)
             for name in SETS
         },
-        "train_cost": run.train_cost.gather(0, last[None])[0].where(alive, torch.nan),
-        "validation_cost": run.validation_cost.gather(0, last[None])[0].where(alive, torch.nan),
+        "train_cost": run.train_cost[last, every].where(alive, torch.nan),
+        "validation_cost": run.validation_cost[last, every].where(alive, torch.nan),
         "sum_squared_weights": sum_squared_weights(run.parameters).double(),
     }
     for name, W in run.parameters.items():

@@ -47,8 +47,8 @@ def median_interval(values: Sequence[float] | Values, confidence: float) -> Inte
         return UNKNOWN
     # The largest j with P(B < j) ≤ (1 − confidence) / 2; the small number is for confidences that are met exactly.
     j = int(stats.binom.ppf((1 - confidence) / 2 + 1e-12, n, 0.5))
-    middle = ordered[(n - 1) // 2], ordered[n // 2]
-    median = float(middle[0] if middle[0] == middle[1] else sum(middle) / 2)
+    below, above = ordered[(n - 1) // 2], ordered[n // 2]
+    median = float(below if below == above else (below + above) / 2)
     return Interval(median, float(ordered[j - 1]), float(ordered[n - j])) if j else Interval(median, np.nan, np.nan)
 
 
@@ -81,14 +81,10 @@ def trials_needed(share: float, level: float) -> int | None:
     Drawing n of our replicas again, with replacement, the successes are binomial with our share: the resampling is
     exact, without drawing. None where `MOST` do not suffice, as for a share of one half.
     """
-    if share == 0.5:
-        return None
     share = max(share, 1 - share)
-    for n in (np.arange(1, 500), np.arange(500, MOST + 1)):  # most need few
-        enough = np.flatnonzero(stats.binom.sf(fewest_successes(n, level) - 1, n, share) >= POWER)
-        if len(enough):
-            return int(n[enough[0]])
-    return None
+    n = np.arange(1, MOST + 1)
+    enough = n[stats.binom.sf(fewest_successes(n, level) - 1, n, share) >= POWER]
+    return int(enough.min()) if len(enough) else None
 
 
 def fewest_successes(trials: Any, level: float) -> Any:

@@ -91,10 +91,10 @@ def baseline_table(published: Published, measured: Measured) -> pd.DataFrame:
     numbers = [values for *_, values in _numbers(published, measured)]
     theirs = [value for *_, value, _ in _numbers(published, measured)]
     replicas = max(map(len, numbers), default=0)
-    rows = []
-    for k in range(replicas):
-        left_out = [(values[k], np.delete(values, k)) for values in numbers if k < len(values) and len(values) > 1]
-        rows.append({"left_out": k, "inside": sum(map(_in_range, *zip(*left_out, strict=True))) if left_out else 0})
+    rows = [
+        {"left_out": k, "inside": sum(_in_range(v[k], np.delete(v, k)) for v in numbers if k < len(v))}
+        for k in range(replicas)
+    ]
     others = [
         np.mean([_in_range(value, np.delete(values, k)) for k in range(len(values))])
         for value, values in zip(theirs, numbers, strict=True)
@@ -166,7 +166,7 @@ def log_likelihood(value: float, values: Values, *, logarithmic: bool = False) -
     distribution of unknown mean and variance (A. Gelman et al., *Bayesian Data Analysis* (2013), section 3.2).
     """
     n = len(values)
-    if n < 2 or not np.ptp(values):
+    if not n or not np.ptp(values):
         return np.nan
     if logarithmic:
         # The density of v is that of log v, divided by v.
@@ -264,7 +264,7 @@ def _numbers(published: Published, measured: Measured) -> list[tuple[str, str, f
 
 def _known(measured: Measured, name: str) -> Values:
     run, _, measure = name.partition("/")
-    values = np.asarray(measured[run][measure], dtype=float) if measure in measured.get(run, {}) else np.empty(0)
+    values = np.asarray(measured.get(run, {}).get(measure, ()), dtype=float)
     return values[~np.isnan(values)]
 
 
