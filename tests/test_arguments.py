@@ -209,6 +209,8 @@ MISTAKES = [
     (nnlib.update_parameters, {"learning_rate": torch.nan}, "learning_rate"),
     (nnlib.update_parameters, {"grads": {}}, "grads"),
     (nnlib.update_parameters, {"grads": GRADS | {"dW1": W}}, "grads"),
+    (nnlib.update_parameters, {"grads": [W]}, "grads"),
+    (nnlib.update_parameters, {"parameters": 3}, "parameters"),
     (nnlib.sum_squared_weights, {"parameters": {}}, "parameters"),
     (nnlib.accuracy, {"parameters": PARAMETERS}, "parameters"),
     *[

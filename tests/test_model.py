@@ -2,6 +2,7 @@
 
 from math import log, sqrt
 
+import numpy as np
 import pytest
 import torch
 from problems import normal, problem
@@ -200,6 +201,9 @@ def test_without_l2_there_is_none():
 def test_an_update_goes_down_the_gradient():
     updated = nnlib.update_parameters({"W1": torch.tensor([1.0])}, {"dW1": torch.tensor([4.0]), "dA0": None}, 0.25)
     assert updated == {"W1": torch.tensor([0.0])}
+    # A parameter may be an array where its gradient is a tensor.
+    updated = nnlib.update_parameters({"W1": np.float32([1])}, {"dW1": torch.tensor([4.0])}, 0.25)
+    assert (type(updated["W1"]), updated["W1"].tolist()) == (torch.Tensor, [0])
 
 
 def test_an_update_keeps_no_graph():
