@@ -5,8 +5,9 @@ import json
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from made_up import EXPERIMENTS, made_up
+from made_up import EXPERIMENTS, images, made_up
 from pipeline import REPOSITORY
 
 from stages.reporting import colours, words
@@ -49,6 +50,22 @@ def test_every_figure_is_drawn_and_says_something_right_whatever_the_results(cas
             assert said.strip(), name
             assert not re.search(r"\bnan\b|\binf\b|\bNone\b|  |\[|\]", said, re.IGNORECASE), f"{name}: {said}"
         assert not shown.title.endswith(".")
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_digit_that_the_test_set_lacks_is_left_out():
+    r = replace(made_up(**SMALL), test=images(4))
+    said = words.confusion(r)
+    assert re.search(r"mistake of experiment 3: [1-9][\d.]* % of the [0-3]s read", said.title)
+    assert re.findall(r"(\d): ", said.numbers) == ["0", "1", "2", "3"]
+    svg = CATALOGUE["confusion"].show(r).wide
+    assert max(map(float, re.findall(r"fill-opacity: ([\d.]+)", svg))) == DARKEST
+
+
+def test_where_nothing_is_read_wrong_no_mistake_is_named(monkeypatch):
+    r = made_up(**SMALL)
+    monkeypatch.setattr(type(r), "confusion", dict.fromkeys(r.experiments, 4 * np.eye(10)))
+    assert words.confusion(r).title == "Experiment 3 reads every image right"
 
 
 def test_the_same_results_give_the_same_bytes():

@@ -453,6 +453,11 @@ class Results(Findings):
                 matrices[key] = confusion_matrix(*self.test, networks, use_batchnorm=batchnorm)
         return matrices
 
+    @cached_property
+    def shares_read(self) -> dict[str, np.ndarray]:
+        """The same as shares of each digit's images; all 0 for a digit that the test set lacks."""
+        return {key: matrix / np.maximum(matrix.sum(1, keepdims=True), 1) for key, matrix in self.confusion.items()}
+
     @property
     def readings(self) -> pd.DataFrame:
         """What experiment 3, the replica that is shown, reads each test image as: digit, guess."""

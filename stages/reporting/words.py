@@ -288,13 +288,15 @@ def first_layer(r: Results) -> Words:
 def confusion(r: Results) -> Words:
     title, numbers = "Which digit is read as which", "Nothing to show."
     if READER in r.confusion:
-        matrix = r.confusion[READER]
-        share = matrix / matrix.sum(1, keepdims=True)
+        share = r.shares_read[READER]
         errors = share * (1 - np.eye(len(share)))
         row, column = np.unravel_index(errors.argmax(), errors.shape)
         often = percent(errors[row, column], 1)
         title = f"The most frequent mistake of experiment 3: {often} of the {row}s read as {column}"
-        numbers = "; ".join(f"{digit}: {percent(share[digit, digit], 1)} right" for digit in range(len(share)))
+        if not errors.any():
+            title = "Experiment 3 reads every image right"
+        known = [digit for digit in range(len(share)) if share[digit].any()]
+        numbers = "; ".join(f"{digit}: {percent(share[digit, digit], 1)} right" for digit in known)
     alive = {key: int((r.tables[key]["diverged_at"] == 0).sum()) for key in r.confusion}
     count = listed(sorted({_count(number, "replica") for number in alive.values()})) or "no replica"
     return Words(

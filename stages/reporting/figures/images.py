@@ -22,7 +22,7 @@ TWO_LINES = 0.33
 
 def confusion(r: Results, layout: Layout) -> Figure:
     """How often experiment 3 reads each digit as each other, and what the other experiments do differently."""
-    shares = {key: 100 * matrix / matrix.sum(1, keepdims=True) for key, matrix in r.confusion.items()}
+    shares = {key: 100 * share for key, share in r.shares_read.items()}
     if READER not in shares:
         return only_words(layout, "Every replica of experiment 3 diverged: there is nothing to read.")
     others = [key for key in shares if key != READER]
