@@ -129,12 +129,15 @@ def test_an_interrupt_says_what_is_kept_only_where_something_is(stage: str, monk
 def test_an_interrupted_pipeline_goes_on_with_the_stage_that_was_not_finished(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
     project.set(l2=0.04)
-    wanted = ["dvc", "repro", "experiment-evaluate@3"]
-    process = start(project, *wanted)
-    seen = read_until(process, "Running stage 'experiment-evaluate@3'")
+    process = start(project, "dvc", "repro", "verdicts")
+    seen = read_until(process, "Running stage 'experiment@3'")
     seen += stop(process, signal.SIGKILL)
-    assert stages_that_ran(seen) == ["check", "experiment@3", "experiment-evaluate@3"]
-    assert stages_that_ran(project.python(*wanted).stdout) == ["experiment-evaluate@3"]
+    done = stages_that_ran(seen)[:-1]
+    assert {"check", "experiment@2"} <= set(done)
+    ran = stages_that_ran(project.dvc("repro", "verdicts").stdout)
+    assert not set(done) & set(ran)
+    assert "experiment@3" in ran
+    assert ran[-1] == "verdicts"
 
 
 @pytest.mark.parametrize(
