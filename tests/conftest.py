@@ -14,6 +14,7 @@ from filelock import FileLock
 from hypothesis import settings
 from pipeline import ENVIRONMENT, Project
 from selenium import webdriver
+from selenium.webdriver.support.wait import WebDriverWait
 
 from nnlib.data.mnist import FILES, download
 
@@ -25,6 +26,15 @@ settings.load_profile("untimed")
 
 OPTIONS = """--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking
     --disable-component-update --disable-sync --window-size=1200,900"""
+
+
+class Browser(webdriver.Chrome):
+    """Chromium, whose `get` returns when the page is whole: on a busy machine the driver's own was seen to return when
+    the first half was."""
+
+    def get(self, url):
+        super().get(url)
+        WebDriverWait(self, 30, 0.05).until(lambda _: self.execute_script("return document.readyState") == "complete")
 
 
 def pytest_collection_modifyitems(items):
@@ -97,7 +107,7 @@ def driver(tmp_path_factory):
     for option in [*OPTIONS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
         options.add_argument(option)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(chromedriver))
+    driver = Browser(options=options, service=webdriver.ChromeService(chromedriver))
     yield driver
     driver.quit()
 
