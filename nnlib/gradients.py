@@ -39,7 +39,7 @@ class WorstEntry(NamedTuple):
     error: float
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class GradientReport:
     """What `check_gradients` found: true if every gradient is right, a table when printed.
 

@@ -264,6 +264,17 @@ def test_what_was_expected_is_said_in_the_set_s_own_numbers():
         l_layer_model(X, Y[:, :49], DIMS)
 
 
+def test_of_several_mistakes_in_a_set_the_first_is_said():
+    X, Y = problem(50)
+    X[2, 7], X[0, 9] = torch.inf, -torch.inf
+    with pytest.raises(nnlib.InputError, match=r"^X: expected finite numbers, got -inf$"):
+        l_layer_model(X, Y, DIMS)
+    X, Y = problem(50)
+    Y[:, 20], Y[:, 30], Y[:, 40] = torch.tensor([0, 1, 1]), torch.tensor([1, 1, 0]), torch.tensor([1, 1, 1])
+    with pytest.raises(nnlib.InputError, match=r"^Y: expected a single 1 in each column.* got \[0\.0, 1\.0, 1\.0\]$"):
+        l_layer_model(X, Y, DIMS)
+
+
 def test_a_batch_may_be_a_single_example_or_all():
     X, Y = problem(3)
     for batch_size, steps in ((1, 3), (3, 1)):
