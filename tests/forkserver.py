@@ -93,7 +93,9 @@ def run(arguments: list[str], folder: str, environment: dict[str, str]) -> int:
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     option, *sys.argv = arguments
     assert option == "-m", f"only -m MODULE is served, got {arguments}"
-    if any(value and name.startswith("COVERAGE_PROCESS") for name, value in environment.items()):
+    # DVC's own process runs no line that is counted; watched, it would take three times as long.
+    counted = any(value and name.startswith("COVERAGE_PROCESS") for name, value in environment.items())
+    if counted and sys.argv[0] != "dvc":
         importlib.import_module("coverage").process_startup()
     status = 0
     try:

@@ -14,6 +14,7 @@ import nnlib
 from nnlib import Run, Settings, train_replicas
 from nnlib.data.files import load_tensors, save_tensors
 from nnlib.engine import batched, compiled, replicas
+from nnlib.engine.layout import to_ink
 from nnlib.layers import BATCHNORM_EPSILON
 from nnlib.training import evaluate_cost, l_layer_model
 
@@ -125,6 +126,20 @@ def test_inputs_without_blanks_and_with_many_values_are_right_too():
     options = {**vars(SETTINGS), "L2": 0.5, "num_iterations": SETTINGS.epochs, "seed": 4, "record": records.append}
     del options["epochs"]
     assert_close_to_alone(run, 0, (l_layer_model(*full[0], validation=full[1], **options)[0], records))
+
+
+@pytest.mark.parametrize(("different", "width"), [(1, 1), (256, 1), (257, 4)])
+def test_up_to_256_values_take_a_byte_for_each_inked_pixel(different, width):
+    """Features 1 and 3 of an example are inked, alike; of 2 and 4 no example has any."""
+    inked = torch.arange(1.0, different + 1)
+    X = torch.stack([inked, 0 * inked, inked, 0 * inked])
+    ink = to_ink(X, torch.eye(3)[:, torch.arange(different) % 3])
+    assert ink.grey.itemsize == width
+    assert ink.pixel.dtype == np.uint16
+    assert ink.pixel.tolist() == [0, 2] * different
+    assert ink.values[ink.grey].tolist() == inked.repeat_interleave(2).tolist()
+    assert ink.start.tolist() == [*range(0, 2 * different + 1, 2)]
+    assert ink.label.tolist() == [k % 3 for k in range(different)]
 
 
 @BATCHNORM

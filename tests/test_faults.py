@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from pipeline import ENVIRONMENT, REPOSITORY, Project, stages_that_ran
+from pipeline import ENVIRONMENT, REPOSITORY, UNCOUNTED, Project, stages_that_ran
 
 from stages import common
 from stages.parameters import read_yaml
@@ -93,7 +93,7 @@ def test_killed_while_it_writes_nothing_half_is_left(stage: str, writes: str, fi
         lock.unlink()
     left = {name: content for name, content in project.results().items() if not name.endswith(".part")}
     assert [name for name in left if left[name] != before.get(name)] == []
-    project.dvc("repro", "--single-item", stage)
+    project.dvc("repro", "--single-item", stage, **UNCOUNTED)
     assert {name: content for name, content in project.results().items() if not name.endswith(".part")} == before
 
 
@@ -134,7 +134,7 @@ def test_an_interrupted_pipeline_goes_on_with_the_stage_that_was_not_finished(fi
     seen += stop(process, signal.SIGKILL)
     done = stages_that_ran(seen)[:-1]
     assert {"check", "experiment@2"} <= set(done)
-    ran = stages_that_ran(project.dvc("repro", "verdicts").stdout)
+    ran = stages_that_ran(project.dvc("repro", "verdicts", **UNCOUNTED).stdout)
     assert not set(done) & set(ran)
     assert "experiment@3" in ran
     assert ran[-1] == "verdicts"
@@ -159,7 +159,7 @@ def test_a_damaged_file_is_made_again(name: str, damage: str, finished: Project,
     path.unlink()
     if damage != "gone":
         path.write_bytes(content[: len(content) // 2] if damage == "truncated" else content[::-1])
-    project.dvc("repro")
+    project.dvc("repro", **UNCOUNTED)
     assert path.read_bytes() == before[name]
     assert project.results() == {key: before[key] for key in project.results()}
 
@@ -188,9 +188,8 @@ def test_a_full_disk_leaves_every_file_as_it_was(stage: str, arguments: list, fi
             path.unlink()
     before = project.results()
     prepare(project, stage, FULL_DISK + WITHOUT_DRAWING * (stage == "report"))
-    # Measuring coverage writes files too.
-    unmeasured = dict.fromkeys((name for name in os.environ if name.startswith("COVERAGE")), "")
-    result = project.python(stage, *arguments, check=False, **unmeasured)
+    # Counting lines writes files too.
+    result = project.python(stage, *arguments, check=False, **UNCOUNTED)
     assert result.returncode == 1
     assert re.search(rf"^{stage}: .*File too large", result.stderr, flags=re.MULTILINE), result.stderr
     assert "Traceback" not in result.stderr

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
-from pipeline import REPOSITORY, TRAINING, Project, stages_that_ran, stages_that_trained
+from pipeline import REPOSITORY, TRAINING, UNCOUNTED, Project, stages_that_ran, stages_that_trained
 
 from nnlib.errors import InputError
 from stages import check, parameters, train
@@ -60,7 +60,7 @@ def test_curves_have_points_however_short_the_run(finished: Project):
 
 def test_another_l2_trains_what_uses_it_and_the_way_back_trains_nothing(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
-    out = project.dvc("exp", "run", "-S", "l2=0.04").stdout
+    out = project.dvc("exp", "run", "-S", "l2=0.04", **UNCOUNTED).stdout
     trained = ["experiment@2", "experiment@3", "experiment@2-exact", "alternatives-train"]
     assert stages_that_trained(out) == trained
     evaluated = [*(f"experiment-evaluate@{key}" for key in ("2", "3", "2-exact")), "alternatives-evaluate"]
@@ -73,19 +73,19 @@ def test_another_l2_trains_what_uses_it_and_the_way_back_trains_nothing(finished
     assert re.search(r"summary\.json +3 ", diff), diff
     assert not re.search(r"summary\.json +1 ", diff), diff
     project.git("switch", "-q", "main")
-    assert stages_that_trained(project.dvc("repro").stdout) == []
+    assert stages_that_trained(project.dvc("repro", **UNCOUNTED).stdout) == []
 
 
 def test_more_replicas_train_the_new_ones_and_the_way_back_nothing(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
     before = entries(project)
-    project.dvc("exp", "run", "-S", "replicas=4", *TRAINING)
+    project.dvc("exp", "run", "-S", "replicas=4", *TRAINING, **UNCOUNTED)
     assert before < entries(project)
     assert len(entries(project)) == 2 * len(before)
     project.git("checkout", ".")
-    out = project.dvc("repro").stdout
+    out = project.dvc("repro", **UNCOUNTED).stdout
     assert stages_that_trained(out) == [], out
-    again = project.dvc("exp", "run", "-S", "replicas=4", *TRAINING).stdout
+    again = project.dvc("exp", "run", "-S", "replicas=4", *TRAINING, **UNCOUNTED).stdout
     assert stages_that_trained(again) == [], again
 
 
@@ -114,7 +114,7 @@ def test_queued_experiments_share_the_store(with_a_queue: Project):
     copied = [option for folder in compiled for option in ("--copy-paths", str(folder))]
     for l2 in (0.04, 0.02):
         project.dvc("exp", "run", "--queue", *copied, "-S", "epochs=3", "-S", f"l2={l2}", *stages)
-    project.dvc("queue", "start", "-j", "2")
+    project.dvc("queue", "start", "-j", "2", **UNCOUNTED)
     end = time.monotonic() + 300
     # A finished experiment is a ref. To ask the queue would send its workers messages, in which DVC's own get lost.
     while len(set(project.git("for-each-ref", "--format=%(objectname)", "refs/exps/*/*/*").split())) < 2:
@@ -123,7 +123,7 @@ def test_queued_experiments_share_the_store(with_a_queue: Project):
     # Experiment 1 is the same in both, experiment 3 is not: three networks, two replicas.
     written = {path: path.stat().st_mtime_ns for path in entries(project)}
     assert len(written.keys() - before) == 3 * 2
-    out = project.dvc("exp", "run", "-S", "epochs=3", "-S", "l2=0.04", *stages).stdout
+    out = project.dvc("exp", "run", "-S", "epochs=3", "-S", "l2=0.04", *stages, **UNCOUNTED).stdout
     assert stages_that_trained(out) == []
     # Nor does the stage by itself, which knows the store and not DVC's cache.
     project.python("stages.train", "experiment-3", "--l2", "0.02")
@@ -134,11 +134,11 @@ def test_other_values_of_the_grid_leave_nothing_behind(finished: Project, tmp_pa
     project = finished.copy(tmp_path / "copy")
     before = entries(project)
     project.set(grid={"epochs": [1, 2, 3], "l2": [1e-5, 0.01]})
-    project.dvc("repro", "grid-evaluate")
+    project.dvc("repro", "grid-evaluate", **UNCOUNTED)
     # Of l2 1e-5 all lengths are new, of 0.01 the longest: 2 sizes, 2 replicas.
     assert len(entries(project) - before) == (3 + 1) * 2 * 2
     project.git("checkout", "params.yaml")
-    project.dvc("repro", "grid-evaluate")
+    project.dvc("repro", "grid-evaluate", **UNCOUNTED)
     cells = {f"grid-b{size}-e{epochs}-l0.01" for size in (32, 64) for epochs in (1, 2)}
     assert {path.stem for path in (project.folder / "data/models/grid").glob("*.safetensors")} == cells
     assert set(pd.read_csv(project.folder / "reports/runs/grid/runs.csv")["run"]) == cells
@@ -148,7 +148,7 @@ def test_other_values_of_the_grid_leave_nothing_behind(finished: Project, tmp_pa
 def test_the_same_commit_gives_the_same_bytes(finished: Project, tmp_path: Path):
     again = Project.create(tmp_path / "again", finished.mnist)
     again.set(threads=2)
-    again.dvc("repro")
+    again.dvc("repro", **UNCOUNTED)
     one, two = finished.results(), again.results()
     assert one.keys() == two.keys()
     assert [name for name in one if one[name] != two[name]] == []
@@ -182,7 +182,7 @@ def test_an_experiment_is_an_entry_and_a_label(finished: Project, tmp_path: Path
             "LABELS = {", 'LABELS = {\n    "experiment-3-strong": Label("3 strong", colours.GREY),'
         )
     )
-    out = project.dvc("repro").stdout
+    out = project.dvc("repro", **UNCOUNTED).stdout
     assert [name for name in stages_that_ran(out) if "train" in name or "experiment@" in name] == [
         "experiment@3-strong"
     ]
