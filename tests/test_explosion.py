@@ -125,14 +125,12 @@ def shares(page):
 FOLLOW = """
 const [parameters, batches, settings] = arguments;
 const source = document.getElementById("explosion-network").textContent;
-const { trainStep, emptyGradients, l2Cost } = new Function(source + "; return { trainStep, emptyGradients, l2Cost }")();
+const api = "{ inkedExamples, trainStep, emptyGradients, l2Cost }";
+const { inkedExamples, trainStep, emptyGradients, l2Cost } = new Function(`${source}; return ${api}`)();
 const layers = parameters.map(({ W, b }) => ({ W: Float64Array.from(W), b: Float64Array.from(b) }));
 const grads = emptyGradients(layers);
 const costs = batches.map(({ X, labels }) => {
-  const inked = X.map((values) => {
-    const features = Uint16Array.from(values.keys()).filter((i) => values[i]);
-    return { features, values: Float64Array.from(features, (i) => values[i]), start: 0 };
-  });
+  const inked = inkedExamples(Float64Array.from(X.flat()), labels.length);
   const l2 = l2Cost(layers, settings.L2, labels.length);
   return trainStep(inked, labels, layers, grads, settings) + l2;
 });
@@ -200,7 +198,8 @@ def test_the_page_has_the_digits_in_sixteen_greys(page):
         const unpack = new Function(source.join("\\n") + "; return unpack")();
         window.onmessage = null;
         unpack(JSON.parse(document.getElementById("digits-data").textContent)).then(({ X, labels }) =>
-          done([X.map(({ features, values }) => [Array.from(features), Array.from(values)]), Array.from(labels)]));""")
+          done([X.map(({ features, values, start, end }) =>
+            [features, values].map((all) => Array.from(all.subarray(start, end)))), Array.from(labels)]));""")
     X, Y = (torch.cat([train, test], 1) for train, test in zip(TRAIN, TEST, strict=True))
     shown = np.zeros(X.shape)
     for k, (features, values) in enumerate(unpacked[0]):

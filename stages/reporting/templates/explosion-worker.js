@@ -11,12 +11,7 @@ let running = false, startedAt, startedFrom;
 let looks = []; // measured since the last report
 
 async function unpack(record) {
-  const greys = await unpackGreys(record);
-  const X = record.labels.map((_, k) => {
-    const digit = greys.subarray(k * PIXELS, (k + 1) * PIXELS);
-    const features = Uint16Array.from(range(0, PIXELS).filter((pixel) => digit[pixel]));
-    return { features, values: Float64Array.from(features, (pixel) => digit[pixel] / LEVELS), start: 0 };
-  });
+  const X = inkedExamples(Float64Array.from(await unpackGreys(record), (grey) => grey / LEVELS), record.labels.length);
   return { X, labels: record.labels };
 }
 
