@@ -344,6 +344,13 @@ def test_every_replica_has_an_order_of_its_own():
     ]
 
 
+def test_more_replicas_than_are_gathered_at_a_time_get_their_batches_one_by_one():
+    orders = torch.arange(4).repeat(batched.GATHER + 1, 1)
+    rows = torch.stack([torch.arange(4) * 10, torch.arange(4)], 1)
+    seen = [batch.labels[-1, 0].tolist() for batch in batched.gather(rows, orders, 2, classes=1)]
+    assert seen == [[0, 1], [2, 3]]
+
+
 @BATCHNORM
 @pytest.mark.parametrize("epochs", [0, 4])
 def test_accuracy_is_predict(batchnorm, epochs):
@@ -366,6 +373,18 @@ def test_a_set_larger_than_the_cache_is_one_set_all_the_same(batchnorm, examples
         nnlib.predict(*large, run.parameters, use_batchnorm=use),
     )
     assert_close(run.validation_cost[-1], evaluate_cost(*large, run.parameters, use, 0.5), rtol=1e-10, atol=1e-10)
+
+
+@BATCHNORM
+def test_a_replica_takes_examples_from_anywhere_in_its_order_and_sets_of_any_size(batchnorm):
+    settings = replace(SETTINGS, **BATCHNORMS[batchnorm])
+    start = Run.begin(settings, [0], torch.float64).parameters
+    one, other = compiled.Replica(start, settings), compiled.Replica(start, settings)
+    large, small = to_ink(*TRAIN), to_ink(*VALIDATION)
+    order = np.random.default_rng(0).permutation(57)
+    assert one.learn(large, order, 5, 30) == other.learn(large, order[5:], 0, 25)
+    alone = [compiled.Replica(one.parameters(), settings).cost(ink) for ink in (small, large, small)]
+    assert [other.cost(ink) for ink in (small, large, small)] == alone
 
 
 def test_a_network_that_diverged_reads_nothing():
