@@ -60,6 +60,12 @@ def test_every_link_and_figure_is_there(page):
     assert len(ids) == len(set(ids))
 
 
+def test_no_line_ends_between_a_number_and_its_percent_sign(finished):
+    page = (finished.folder / "reports" / "report.html").read_text(encoding="utf-8")
+    assert re.search(r"\d\u00a0%", page)
+    assert not re.search(r"\d %", page)
+
+
 def test_the_page_is_under_two_and_a_half_megabytes(finished):
     assert (finished.folder / "reports" / "report.html").stat().st_size < 2_500_000
 

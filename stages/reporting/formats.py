@@ -38,6 +38,7 @@ def environment() -> Environment:
         "p_value": p_value,
         "outcome": outcome,
         "svg": inline_svg,
+        "unbroken": unbroken,
     }
     return made
 
@@ -163,6 +164,11 @@ def inline_svg(text: str, prefix: str) -> Markup:
     body = re.sub(r'(<svg[^>]*?) height="[^"]+"', r"\1", body, count=1)
     body = re.sub(r'(\bid="|aria-describedby="|href="#|url\(#)', rf"\g<1>{prefix}-", body)
     return Markup(body)
+
+
+def unbroken(page: str) -> Markup:
+    """A page in which no line ends between a number and its percent sign."""
+    return Markup(re.sub(r"(?<=\d) %", "\u00a0%", page))
 
 
 def _missing(value: Any) -> bool:

@@ -78,7 +78,7 @@ def seeds(r: Results, layout: Layout) -> Figure:
     for (row, column), mark in np.ndenumerate(r.failures.to_numpy()):
         number = f"{values[row, column]:.1f}" if few and np.isfinite(values[row, column]) else ""
         if text := f"{number}{MARKS[mark]}":
-            ax.text(column + 0.5, middles[row], text, ha="center", va="center", fontsize=7.5)
+            ax.text(column + 0.5, middles[row], text, ha="center", va="center", fontsize=8)
     ax.set_yticks(middles, [""] * len(labels) if layout.narrow else labels, fontsize=8)
     for middle, label in zip(middles, labels, strict=True) if layout.narrow else ():
         ax.text(0, middle - 0.6, label, fontsize=8)

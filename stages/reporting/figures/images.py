@@ -48,7 +48,7 @@ def _read(ax: Axes, share: NDArray[np.float64]) -> None:
     for (row, column), value in np.ndenumerate(share):
         if value >= TOO_SMALL:
             text, weight = (f"{value:.0f}", "bold") if row == column else (f"{value:.1f}", "normal")
-            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7, weight=weight, in_layout=False)
+            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=8, weight=weight, in_layout=False)
     _digits(ax, len(share))
 
 
@@ -85,5 +85,5 @@ def mistakes(r: Results, layout: Layout) -> Figure:
     read = zip(shown["labels"], shown["guesses"], shown["confidences"], strict=True)
     for (left, top), (label, guess, share) in zip(pictures(ax, images, columns, apart, room), read, strict=True):
         text = f"{label} read as {guess}\n{share:.1%}"
-        ax.text(left + side / 2, top - 1, text, fontsize=7.5, ha="center", va="bottom")
+        ax.text(left + side / 2, top - 1, text, fontsize=8, ha="center", va="bottom")
     return figure

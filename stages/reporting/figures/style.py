@@ -73,7 +73,7 @@ class Layout(NamedTuple):
         return self.columns == 1
 
 
-WIDE, NARROW = Layout(8.4, 2), Layout(3.2, 1)
+WIDE, NARROW = Layout(7.4, 2), Layout(3.2, 1)
 
 
 @mpl.rc_context(STYLE)

@@ -42,8 +42,9 @@ def weight_distributions(r: Results, layout: Layout) -> Figure:
         ax.set_yticks([])
         ax.spines["left"].set_visible(False)
         ax.set_xlabel("weight")
+        ax.locator_params(axis="x", nbins=7)
         ax.set_ylim(0, ax.get_ylim()[1] * 1.35)
-        ax.legend(fontsize=7.5, loc="upper right")
+        ax.legend(loc="upper right")
     return figure
 
 
@@ -72,7 +73,7 @@ def weight_differences(r: Results, layout: Layout) -> Figure:
 
 def _matrix(ax: Axes, name: str, matrix: NDArray[np.float32], limit: float) -> None:
     tiles(ax, shades(matrix, limit))
-    ax.set_title(f"{name}, from −{limit:.1f} (blue) to {limit:.1f} (red)" if name == "W2" else name)
+    ax.set_title(f"{name}\nfrom −{limit:.1f} (blue) to {limit:.1f} (red)" if name == "W2" else name)
     for axis, count, what in ((ax.yaxis, matrix.shape[0], "unit"), (ax.xaxis, matrix.shape[1], "input")):
         every = max(1, -(-count // 10))
         tile_labels(axis, [str(k) if k % every == 0 else "" for k in range(count)], fontsize=8)
