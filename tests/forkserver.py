@@ -8,6 +8,7 @@ own folder, with that folder's `nnlib` and `stages`, and it ends with the `pytho
 
 import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -44,6 +45,10 @@ def write_client(folder: Path, address: Path) -> None:
 def serve(address: str) -> None:
     for name in LIBRARIES.split():
         importlib.import_module(name)
+    # The first function that Numba sees makes it import as much again.
+    sys.modules["numba"].njit(lambda: None)()
+    # What is here stays: no program's garbage collector goes through it, which would copy it.
+    gc.freeze()
     # Children are nobody's business here: each has a parent of its own, which waits for it.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listener:

@@ -491,7 +491,7 @@ class Results(Findings):
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """A table as one record for each row."""
-    return [dict(zip(table.columns.astype(str), row, strict=True)) for row in table.itertuples(index=False)]
+    return [dict(zip(table.columns.astype(str), row, strict=True)) for row in table.itertuples(index=False, name=None)]
 
 
 def yes(value: bool) -> str:
