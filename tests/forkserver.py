@@ -20,9 +20,10 @@ import sys
 import traceback
 from pathlib import Path
 
-LIBRARIES = """distributed dvc.cli dvc.commands.experiments.run dvc.commands.repro dvc.repo jinja2
-    matplotlib.backends.backend_svg matplotlib.figure numba numpy pandas psutil pydantic pytest ruamel.yaml
-    safetensors.torch scipy.stats torch tqdm"""
+LIBRARIES = """celery.worker distributed dulwich.porcelain dvc.cli dvc.cli.parser dvc.commands.experiments.run
+    dvc.commands.repro dvc.repo dvc.repo.experiments.queue.celery dvc.repo.plots dvc_task.worker hydra.core jinja2
+    matplotlib.backends.backend_svg matplotlib.figure networkx numba numpy pandas psutil pydantic pygit2 pytest
+    rich.console rich.table ruamel.yaml safetensors.torch scipy.stats torch tqdm"""
 # Nothing but the standard library's beginning: as little to import as Python can do with.
 CLIENT = """#!{python} -IS
 import json, os, socket, sys
@@ -45,8 +46,9 @@ def write_client(folder: Path, address: Path) -> None:
 def serve(address: str) -> None:
     for name in LIBRARIES.split():
         importlib.import_module(name)
-    # The first function that Numba sees makes it import as much again.
+    # The first function that Numba sees, or model that pydantic does, makes it import as much again.
     sys.modules["numba"].njit(lambda: None)()
+    sys.modules["pydantic"].create_model("Model")
     # What is here stays: no program's garbage collector goes through it, which would copy it.
     gc.freeze()
     # Children are nobody's business here: each has a parent of its own, which waits for it.
