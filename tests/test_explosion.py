@@ -251,6 +251,36 @@ def test_scaling_the_hidden_layers_changes_probabilities_without_batch_norm(page
     assert float(re.search(r"more than (\S+) from", find(page, ".scaled").text)[1]) > 0.01
 
 
+def test_weights_that_fade_to_0_lie_at_the_foot_of_the_log_scale(page):
+    click(page, "[name=useBatchnorm]")
+    type_into(page, "learningRate", "1")
+    type_into(page, "L2", str(json.loads(find(page, "#explosion-data").get_attribute("textContent"))["batch_size"]))
+    click(page, ".start")
+    until(page, lambda: number(page, "Σ W²") == "0")
+    click(page, ".start")
+    assert not re.search(r"NaN|Infinity", find(page, ".curves").get_attribute("outerHTML"))
+
+
+def test_a_change_while_it_rests_is_measured_at_once(page):
+    train(page)
+    number_of = "return [explosion.points.length, document.querySelectorAll('#explosion .change').length]"
+    points, accuracy, change = page.execute_script(number_of)[0], number(page, "accuracy"), find(page, ".scaled").text
+    slide(page, Keys.ARROW_RIGHT, 10)
+    scaled = find(page, ".scaled").text
+    assert scaled != change
+    click(page, "[name=useBatchnorm]")
+    until(page, lambda: number(page, "accuracy") != accuracy and find(page, ".scaled").text != scaled)
+    # No step was made, so no point was added: the last one is what the network is now.
+    assert page.execute_script(number_of)[0] == points
+    assert page.execute_script(number_of)[1] > 0
+    click(page, ".reset")
+    until(page, lambda: steps(page) == 0)
+    assert number(page, "steps a second") == "–"
+    cost = number(page, "cost, with L2 term")
+    type_into(page, "L2", "100")
+    until(page, lambda: number(page, "cost, with L2 term") != cost)
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_numbers_that_run_away_are_said_to_diverge_and_are_not_shown(opened, network):
     page = opened(network)
@@ -281,7 +311,7 @@ def test_a_bad_setting_is_refused_and_the_last_one_kept_while_it_trains(page, na
     type_into(page, name, text)
     before = steps(page)
     until(page, lambda: steps(page) > before)
-    assert status(page) == said
+    assert status(page) == f"{said}. It trains on."
     assert find(page, f"[name={name}]").get_attribute("value") == kept
     type_into(page, "L2", "0.02")
     assert status(page) == "Training."

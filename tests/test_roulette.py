@@ -11,6 +11,7 @@ from sections import assert_fits_and_can_be_read, in_view, show, touch, write_pa
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
 
+from stages.reporting.colours import variable
 from stages.reporting.labels import LABELS
 from stages.reporting.roulette import roulette_data
 
@@ -49,7 +50,8 @@ def test_counts_are_exact_where_combinations_are_too_many_to_list():
 def test_record_is_plain_and_has_labels_and_colours():
     record = roulette_data(TABLES["four"])
     json.dumps(record, allow_nan=False)
-    assert [(one["label"], one["colour"]) for one in record["experiments"]] == [tuple(LABELS[key]) for key in FOUR]
+    wanted = [(LABELS[key].text, variable(LABELS[key].colour)) for key in FOUR]
+    assert [(one["label"], one["colour"]) for one in record["experiments"]] == wanted
     assert record["experiments"][1]["accuracies"] == [0.93, None, 0.92]
 
 

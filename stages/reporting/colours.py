@@ -36,9 +36,14 @@ DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1, 1, 1)))
 _VARIABLE = {colour.light: f"var(--{name}, {colour.light})" for name, colour in COLOURS.items()}
 
 
+def variable(colour: str) -> str:
+    """A light colour of the table as a CSS variable of the page; any other as it is."""
+    return _VARIABLE.get(colour, colour)
+
+
 def themed(svg: str) -> str:
     """The SVG with every colour of the table as a CSS variable of the page that it stands in."""
-    return re.sub(r"(?<=: )#[0-9a-f]{6}\b", lambda match: _VARIABLE.get(match[0], match[0]), svg)
+    return re.sub(r"(?<=: )#[0-9a-f]{6}\b", lambda match: variable(match[0]), svg)
 
 
 def variables(scheme: str) -> str:

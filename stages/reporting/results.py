@@ -238,8 +238,8 @@ class Findings:
                 "A single run fools you. "
                 + (
                     f"The seed alone moves the test accuracy of experiment 1 from {percent(one.min())} to "
-                    f"{percent(one.max())}, as far as the study's four experiments lie apart "
-                    f"({percent(min(published))} to {percent(max(published))}). "
+                    f"{percent(one.max())}; the study's four experiments lie between {percent(min(published))} and "
+                    f"{percent(max(published))}. "
                     if one.notna().any()
                     else ""
                 )
@@ -248,10 +248,11 @@ class Findings:
         harm = self.comparison("experiment-2/test_accuracy − experiment-2-exact/test_accuracy")
         if harm:
             exploded, sound = (self.last(f"experiment-{key}", "sum_squared_weights") for key in ("2", "2-exact"))
+            cost = self.last("experiment-2", "train_cost")
             lines.append(
                 "Its batch norm has a bug: the backward pass leaves out the derivative. The squares of the weights "
                 f"then add up to {number(exploded)}, not {number(sound, 0)}, "
-                f"which is where its training cost of 263,576.84 comes from, and the test accuracy loses "
+                f"and make a training cost of {number(cost)} (the study: 263,576.84); the test accuracy loses "
                 f"{number(-100 * harm['median'], 2)} points (median; "
                 f"a loss in {harm['replicas'] - harm['held']} of {harm['replicas']} seeds)."
             )
@@ -268,8 +269,8 @@ class Findings:
         study, ours, of = self.baseline_share
         if of:
             lines.append(
-                f"The protocol was recovered from the study's numbers: {number(study, 1)} of {of} lie within the range "
-                f"of our replicas, where of a replica of ours {number(ours, 1)} do."
+                f"The protocol was recovered from the study's numbers: of {of}, {number(study, 1)} lie on average within "
+                f"the range of all our replicas but one; of the numbers of that one, {number(ours, 1)} do."
             )
         return lines
 
@@ -379,8 +380,8 @@ class Results(Findings):
 
     @cached_property
     def never_inked(self) -> NDArray[np.bool_]:
-        """(pixels,) True where no image of the test set has ink."""
-        return (self.test[0] == 0).all(1).numpy()
+        """(pixels,) True where no training image has ink."""
+        return (self.train[0] == 0).all(1).numpy()
 
     @property
     def run_results(self) -> list[tuple[str, list[tuple[str, str]]]]:

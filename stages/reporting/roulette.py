@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite, prod
 from typing import Any
 
+from stages.reporting.colours import variable
 from stages.reporting.labels import LABELS
 
 
@@ -19,7 +20,7 @@ def roulette_data(accuracies: Mapping[str, Sequence[float]]) -> dict[str, Any]:
 
     Returns
     -------
-    experiments : a list, in the order given, of key, label, colour, accuracies (None for a replica that diverged), and
+    experiments : a list, in the order given, of key, label, colour (for CSS), accuracies (None for a replica that diverged), and
         wins, of how many combinations the experiment is the best alone
     combinations : in how many ways one replica of each can be drawn
     ties : in how many of them several experiments are the best
@@ -39,7 +40,7 @@ def roulette_data(accuracies: Mapping[str, Sequence[float]]) -> dict[str, Any]:
             {
                 "key": key,
                 "label": LABELS[key].text,
-                "colour": LABELS[key].colour,
+                "colour": variable(LABELS[key].colour),
                 "accuracies": [float(value) if isfinite(value) else None for value in values],
                 "wins": alone[key],
             }

@@ -32,8 +32,8 @@ def verdicts(r: Results) -> Words:
     return Words(
         f"Of the study's {len(r.asked_by('study'))} claims, {said(Counter(r.words))}",
         f"Each mark is a comparison of {_count(r.params.replicas, 'seed')}: the share in which it held, with its exact "
-        "interval, in the colour of its own verdict; hollow, the share within a margin that counts as equal. At one "
-        "half, the dotted line, it is as often one way as the other.",
+        "interval; supported (●), contradicted (✖), equivalent (◆) or undecided (■); hollow, the share within a margin "
+        "that counts as equal. At one half, the dotted line, it is as often one way as the other.",
         "; ".join(f"{claim['claim']}: {claim['verdict']} ({claim['parts']})" for claim in claims),
     )
 
@@ -48,7 +48,7 @@ def experiments(r: Results) -> Words:
         title = (
             f"The seed alone moves test accuracy by up to {_points(widths[widest])} "
             f"(experiment {LABELS[widest].text}); "
-            f"the experiments' medians lie {_points(apart)} apart"
+            f"the medians of all {len(medians)} experiments lie {_points(apart)} apart"
         )
     return Words(title, f"{_dots(r)} “-exact” is batch norm with its true derivative.", _accuracies(r, values))
 
@@ -176,7 +176,7 @@ def weights_squared(r: Results) -> Words:
     jump = f" The highest replica jumps away from the median in {said}." if said else ""
     return Words(
         _highest(r, lasts, "Σ W² ends highest", "The sum of squared weights"),
-        "Median over the replicas (line), lowest to highest (band), each label beside its line's end. Dotted: what the "
+        "Median over the replicas (line), lowest to highest (band), each label as near to its line's end as it fits. Dotted: what the "
         f"study's two costs imply.{jump}",
         "; ".join(f"{r.labels[key]}: {number(value)}" for key, value in lasts.items())
         + f"; implied by the study: {number(r.implied.sum_squared_weights)}",
@@ -269,12 +269,12 @@ def first_layer(r: Results) -> Words:
     }
     if sizes:
         numbers = "; ".join(
-            f"{name}: {number(blank, 3)} where no test image has ink, {number(inked, 3)} elsewhere"
+            f"{name}: {number(blank, 3)} where no training image has ink, {number(inked, 3)} elsewhere"
             for name, (blank, inked) in sizes.items()
         )
     if sizes and r.never_inked.any():
         said = listed(f"{number(blank, 3)} {name}" for name, (blank, _) in sizes.items())
-        title = f"Where no image has ink, the first weights change by {said}"
+        title = f"Where no training image has ink, the first weights change by {said}"
     units = len(next(iter(changes.values()))) if changes else 0
     shown = f" The first 20 of {units} units." if units > 20 else ""
     return Words(
@@ -416,10 +416,10 @@ def _highest(r: Results, lasts: Mapping[str, float], begins: str, neutral: str) 
     )
 
 
-def _jump(curve: pd.DataFrame, factor: float = 1.4) -> int | None:
-    """The step at which the highest Σ W² grows by that factor more than the median, from one look to the next."""
-    growth = curve["sum_squared_weights_high"] / curve["sum_squared_weights"]
-    jumps = curve["step"][growth / growth.shift() > factor]
+def _jump(curve: pd.DataFrame, factor: float = 1.25) -> int | None:
+    """The step at which the highest Σ W² has grown by that factor since the look before, and the median by nothing."""
+    high, median = (curve[name] / curve[name].shift() for name in ("sum_squared_weights_high", "sum_squared_weights"))
+    jumps = curve["step"][(high > factor) & (median.round(1) == 1)]
     return int(jumps.iloc[0]) if len(jumps) else None
 
 

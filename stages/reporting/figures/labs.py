@@ -28,7 +28,7 @@ def _roulette(ax: Axes, r: Results, layout: Layout) -> None:
     counts = roulette_data(r.single_runs)
     for y, one in enumerate(counts["experiments"]):
         share = percent(one["wins"] / counts["combinations"], 0)
-        ax.text(1.02, y - 0.08, f"wins {share}", transform=ax.get_yaxis_transform(), va="center", color=one["colour"])
+        ax.text(1.02, y - 0.08, f"wins {share}", transform=ax.get_yaxis_transform(), va="center", color=rows[y].colour)
     ax.set_title("One run of each: which wins?", pad=20)
     ax.set_xlabel("test accuracy (%)")
 

@@ -83,7 +83,9 @@ const MESSAGES = {
   },
   change(message) {
     ({ settings } = message);
-    if (layers) report();
+    if (!layers) return; // none opened yet
+    if (!running && diverged === null) look(); // the same weights are another network now
+    report();
   },
   reset({ seed }) {
     random = randomNumbers(seed);
