@@ -38,9 +38,13 @@ def takes(**checks: Check) -> Callable[[F], F]:
     return decorate
 
 
-def whole(least: int = 0, most: int | None = None) -> Check:
+MOST = 2**63 - 1  # of 64 bits, which tensors and files have for whole numbers
+
+
+def whole(least: int = 0, most: int | None = MOST) -> Check:
     """A check for a whole number from `least` to `most`; 32.0 is none, nor is True."""
-    expected = f"a whole number from {least}" + ("" if most is None else f" to {most}")
+    end = {None: "", MOST: ", below 2**63"}.get(most, f" to {most}")
+    expected = f"a whole number from {least}{end}"
     return _number(Integral, int, expected, lambda value: least <= value and (most is None or value <= most))
 
 
@@ -59,6 +63,8 @@ LARGEST = sys.float_info.max
 
 not_negative = _number(Real, float, "a finite number that is not negative", lambda value: 0 <= value <= LARGEST)
 positive = _number(Real, float, "a finite number above 0", lambda value: 0 < value <= LARGEST)
+finite = _number(Real, float, "a finite number", lambda value: -LARGEST <= value <= LARGEST)
+number = _number(Real, float, "a number", lambda value: value == value)
 fraction = _number(Real, float, "a fraction between 0 and 1", lambda value: 0 < value < 1)
 
 
@@ -67,6 +73,13 @@ def truth(name: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise InputError(f"{name}: expected True or False, got {what(value)}")
     return bool(value)
+
+
+def text(name: str, value: Any) -> str:
+    """The value, if it is text, and not blank."""
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{name}: expected text, got {what(value)}")
+    return value
 
 
 def choose(table: Mapping[str, Any], name: Any, argument: str) -> Any:
@@ -97,12 +110,15 @@ def units(name: str, value: Any) -> list[int]:
     return dims
 
 
+seed = whole(most=None)
+
+
 def seeds(name: str, value: Any) -> Sequence[int]:
     """One seed or more, whole numbers that are not negative."""
     if isinstance(value, range) and value and min(value[0], value[-1]) >= 0:
         return value
     try:
-        many = [whole()(name, one) for one in value]
+        many = [seed(name, one) for one in value]
     except TypeError:
         many = []
     if not many:
@@ -113,7 +129,7 @@ def seeds(name: str, value: Any) -> Sequence[int]:
 def seed_or_seeds(name: str, value: Any) -> int | Sequence[int]:
     """One seed, or a list of them."""
     alone = isinstance(value, Integral) or getattr(value, "ndim", None) == 0
-    return whole()(name, value) if alone else seeds(name, value)
+    return seed(name, value) if alone else seeds(name, value)
 
 
 def a(kind: type) -> Check:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import hypot, inf, isfinite
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nnlib.arguments import function, optional, positive, seed, takes, whole
 from nnlib.errors import InputError
 
 # An error that so many roundings of the output could cause is not held against a backward.
@@ -70,6 +71,14 @@ class GradientReport:
         return "\n".join([*lines, f"{verdict} (tolerance {self.tolerance:g})"])
 
 
+@takes(
+    forward=function,
+    backward=function,
+    seed=seed,
+    step=positive,
+    tolerance=positive,
+    entries=optional(whole(1)),
+)
 def check_gradients(
     forward: Callable[..., Any],
     backward: Callable[..., Any],
@@ -148,7 +157,8 @@ def check_gradients(
     >>> bool(check_gradients(cost, gradients, initialize_parameters([4, 5, 3])))
     True
     """
-    _check_arguments(forward, backward, step, tolerance, seed, entries)
+    if step < np.finfo(float).eps:
+        raise InputError(f"step: expected one that moves a number near 1, got {step}")
     # A stream of its own: that of `default_rng(seed)` may have made the inputs, and dOutput must not be one of them.
     (generator,) = np.random.default_rng(seed).spawn(1)
     given = _by_name(forward, inputs)
@@ -176,7 +186,12 @@ def check_gradients(
         change = run(points | {name: ahead})[1] - run(points | {name: behind})[1]
         return (dOutput * change).sum() / (ahead.flat[place] - behind.flat[place])
 
-    rounding = ROUNDINGS * np.finfo(float).eps * np.linalg.norm(dOutput * numbers)
+    with np.errstate(over="ignore"):
+        rounding = (
+            ROUNDINGS * np.finfo(float).eps * hypot(*(dOutput * numbers).flat)
+        )  # overflows only as its result does
+    if not isfinite(rounding):
+        raise InputError("forward: expected an output that upstream times it does not overflow")
     worst = {}
     for name, point in points.items():
         places = np.sort(generator.permutation(point.size)[:entries])
@@ -190,21 +205,6 @@ def check_gradients(
         entry = tuple(int(index) for index in np.unravel_index(places[k], point.shape))
         worst[name] = WorstEntry(entry, float(expected[k]), float(got[k]), float(errors[k]))
     return GradientReport(worst, tolerance)
-
-
-def _check_arguments(
-    forward: object, backward: object, step: object, tolerance: object, seed: object, entries: object
-) -> None:
-    for name, function in (("forward", forward), ("backward", backward)):
-        if not callable(function):
-            raise InputError(f"{name}: expected a function, got {type(function).__name__}")
-    for name, number in (("step", step), ("tolerance", tolerance)):
-        if not isinstance(number, int | float) or not 0 < number < inf:
-            raise InputError(f"{name}: expected a finite number above 0, got {number!r}")
-    if not isinstance(seed, int) or seed < 0:
-        raise InputError(f"seed: expected a whole number that is not negative, got {seed!r}")
-    if entries is not None and (not isinstance(entries, int) or entries < 1):
-        raise InputError(f"entries: expected None or a whole number above 0, got {entries!r}")
 
 
 def _by_name(forward: Callable[..., Any], inputs: Any) -> dict[str, Any]:
@@ -267,7 +267,7 @@ def _gradients(result: Any, points: Points, whole: bool) -> Points:
     if whole:
         missing = [f"d{name}" for name in points if not isinstance(result, Mapping) or f"d{name}" not in result]
         if missing:
-            came = ", ".join(result) if isinstance(result, Mapping) else type(result).__name__
+            came = ", ".join(map(str, result)) if isinstance(result, Mapping) else type(result).__name__
             raise InputError(f"backward: expected a dictionary with {', '.join(missing)}, got {came}")
         result = [result[f"d{name}"] for name in points]
     elif not isinstance(result, tuple | list):

@@ -42,6 +42,8 @@ def tensor(name: str, value: Any) -> Tensor:
             value = torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
         except (TypeError, ValueError, RuntimeError):
             raise InputError(f"{name}: expected an array of numbers, got {what(value)}") from None
+    if value.layout is not torch.strided:
+        raise InputError(f"{name}: expected a dense array, got {str(value.layout).removeprefix('torch.')}")
     if value.is_complex():
         raise InputError(f"{name}: expected an array of real numbers, got {what(value)}")
     if value.dtype in (torch.uint16, torch.uint32, torch.uint64):
@@ -90,15 +92,15 @@ class Shapes:
             self.fit(tuple(map(FORM, tensors)))
         return values
 
-    def _fit(self, forms: tuple[tuple[Any, tuple[int, ...]], ...]) -> bool:
+    def _fit(self, forms: tuple[tuple[Any, Any, tuple[int, ...]], ...]) -> bool:
         """Raise a ValueError if the shapes do not fit; False if these are not the forms of tensors of one precision."""
-        precisions = {dtype for dtype, _ in forms}
-        if len(precisions) != 1 or not precisions <= set(PRECISIONS):
+        kinds = {(dtype, layout) for dtype, layout, _ in forms}
+        if len(kinds) != 1 or not kinds <= {(one, torch.strided) for one in PRECISIONS}:
             return False
         sizes: dict[str, Any] = {"1": 1}
         leading: tuple[int, ...] = ()
         leader = ""
-        for (name, axes), (_, shape) in zip(self.leaves, forms, strict=True):
+        for (name, axes), (_, _, shape) in zip(self.leaves, forms, strict=True):
             names = axes.replace("...", "").split()
             before = len(shape) - len(names)
             expected = [sizes.get(axis, axis) for axis in names]
@@ -115,7 +117,7 @@ class Shapes:
 
 
 # What decides whether a tensor fits.
-FORM = attrgetter("dtype", "shape")
+FORM = attrgetter("dtype", "layout", "shape")
 
 
 class _Inside(threading.local):
@@ -255,10 +257,13 @@ def with_gradients(parameters: Mapping[str, Any], grads: dict[str, Tensor]) -> I
     for argument, mapping in (("parameters", parameters), ("grads", grads)):
         if not isinstance(mapping, Mapping):
             raise InputError(f"{argument}: expected a dictionary of arrays, got {what(mapping)}")
+    if not parameters:
+        raise InputError("parameters: expected one array or more, got none")
     for name, value in parameters.items():
         if (grad := grads.get(f"d{name}")) is None:
             raise InputError(f"grads: expected d{name}, got {', '.join(map(str, grads)) or 'none'}")
-        if not type(value) is type(grad) is Tensor:
+        alike = type(value) is type(grad) is Tensor and FORM(value) == FORM(grad)
+        if not (alike and value.dtype in PRECISIONS and value.layout is torch.strided):
             value, grad = floats([(f"parameters: {name}", value), (f"grads: d{name}", grad)])
         if value.shape != grad.shape:
             raise InputError(f"grads: expected d{name} {tuple(value.shape)}, got {tuple(grad.shape)}")

@@ -4,8 +4,10 @@ The first stage, so that a parameter that is refused costs nothing: DVC removes 
 it again, and this one writes nothing of value.
 """
 
+from collections import Counter
 from typing import Any
 
+from nnlib.arguments import finite, text
 from nnlib.data.files import write_text
 from nnlib.errors import InputError
 from nnlib.evidence.claims import Claim, count_tests
@@ -18,6 +20,8 @@ from stages.reporting.labels import check_label
 from stages.train import cells
 
 WEIGHTS = "weight-diff"
+# What stands in study.yaml.
+SECTIONS = {"published": dict, "seconds": dict, "l2": dict, "counting": dict, "claims": list, "explanations": list}
 
 
 def main(params: Parameters) -> None:
@@ -26,6 +30,7 @@ def main(params: Parameters) -> None:
     experiments = [f"experiment-{key}" for key in pipeline["stages"]["experiment"]["foreach"]]
     for key in experiments:
         check_label(key)
+    check_study(study)
     claims = [Claim.from_record(record) for record in study["claims"]]
     # The study's cells may be absent from our grid; then claims about them are not tested.
     runs = {*experiments, *cells(params), *study["published"], WEIGHTS}
@@ -33,10 +38,35 @@ def main(params: Parameters) -> None:
         check(claim, runs)
     for explanation in study["explanations"]:
         check_explanation(explanation, study["published"], set(params.alternatives.changes))
+    for record, count in Counter(
+        (kind, one["id"]) for kind in ("claims", "explanations") for one in study[kind]
+    ).items():
+        if count > 1:
+            raise InputError(f"{PUBLISHED}: {record[0]}: expected an id for each, got {record[1]} {count} times")
     needed = fewest_trials(count_tests(claims), 1 - params.evidence.confidence)
     if params.replicas < needed:
         print(f"replicas: {params.replicas} decide no claim, however they turn out; that takes at least {needed}")
     write_text(CHECKED, "Parameters, claims and labels fit together.\n")
+
+
+def check_study(study: Any) -> None:
+    """That there is something in each section, that published numbers are numbers, and all else records."""
+    for name, kind in SECTIONS.items():
+        if not isinstance(study, dict) or not isinstance(study.get(name), kind) or not study[name]:
+            raise InputError(f"{PUBLISHED}: expected a {'list' if kind is list else 'mapping'} {name}, not empty")
+    for run_name, measures in study["published"].items():
+        for measure, value in entries(f"published: {run_name}", measures).items():
+            finite(f"{PUBLISHED}: published: {run_name}: {measure}", value)
+    for name in ("claims", "explanations"):
+        for record in study[name]:
+            entries(name, record)
+
+
+def entries(name: str, record: Any) -> dict[str, Any]:
+    """The record, if it is one."""
+    if not isinstance(record, dict):
+        raise InputError(f"{PUBLISHED}: {name}: expected entries, got {record!r}")
+    return record
 
 
 def check(claim: Claim, runs: set[str]) -> None:
@@ -64,8 +94,11 @@ def check_explanation(explanation: dict[str, Any], published: dict[str, Any], al
             f"explanation {name}: expected one of the alternatives in params.yaml, {', '.join(sorted(alternatives))}, "
             f"got {explanation['alternative']!r}"
         )
-    for number in explanation.get("instead", {}):
-        key, _, measure = number.partition("/")
+    for key in ("id", "says"):
+        text(f"explanation {name}: {key}", explanation[key])
+    instead = entries(f"explanation {name}: instead", explanation.get("instead", {}))
+    for number in [*instead, *instead.values()]:
+        key, _, measure = str(number).partition("/")
         if measure not in published.get(key, {}):
             raise InputError(f"explanation {name}: expected a published number, got {number!r}")
 

@@ -21,15 +21,24 @@ def _not_a_bool(value: Any) -> Any:
     return value
 
 
-Count = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1)]
-AtLeastTwo = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=2)]
+def _not_too_small(value: float) -> float:
+    if 0 < value < 1e-37:
+        raise ValueError("0, or a number of at least 1e-37")
+    return abs(value)  # −0 is 0
+
+
+# Whole numbers have 64 bits in tensors and files.
+Count = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1, lt=2**63)]
+AtLeastTwo = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=2, lt=2**63)]
 # The upper bound only keeps a slip of the finger from filling the memory; what fits is checked before training.
 Replicas = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1, le=100_000)]
 # So that the last replica's seed has 64 bits, too.
 Seed = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0, lt=2**62)]
-# Networks compute in float32, which ends at 3.4e38.
-Rate = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=1e38, allow_inf_nan=False)]
-Strength = Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, le=1e38, allow_inf_nan=False)]
+# Networks compute in float32, which ends at 3.4e38, and below 1e-38 is less exact, or 0.
+Rate = Annotated[float, BeforeValidator(_not_a_bool), Field(ge=1e-37, le=1e38, allow_inf_nan=False)]
+Strength = Annotated[
+    float, BeforeValidator(_not_a_bool), Field(ge=0, le=1e38, allow_inf_nan=False), AfterValidator(_not_too_small)
+]
 # None stands for auto, as many as there are cores.
 Threads = Annotated[Count | None, BeforeValidator(lambda value: None if value == "auto" else value)]
 Truth = Annotated[bool, Field(strict=True)]
@@ -41,6 +50,7 @@ EXPECTED = {
     "float_type": "a number",
     "int_parsing": "a whole number",
     "int_type": "a whole number",
+    "int_parsing_size": "a whole number of 64 bits",
     "int_from_float": "a whole number",
     "list_type": "a list",
     "model_type": "a section of parameters",
@@ -198,11 +208,16 @@ def load(path: str | Path = "params.yaml") -> Parameters:
 
 def read_yaml(path: str | Path) -> Any:
     """The contents of a YAML 1.2 file."""
-    return parse_yaml(Path(path).read_text(encoding="utf-8"))
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"not YAML: expected UTF-8, {error}") from None
+    return parse_yaml(text)
 
 
 def parse_yaml(text: str) -> Any:
     try:
-        return YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError) as error:
+        return YAML(typ="safe").load(text)
+    # A tag that does not fit its value is any error to ruamel.
+    except (YAMLError, ValueError, LookupError, AssertionError, RecursionError) as error:
         raise InputError(f"not YAML: {' '.join(str(error).split())}") from None

@@ -211,6 +211,10 @@ MISTAKES = [
     (nnlib.update_parameters, {"grads": GRADS | {"dW1": W}}, "grads"),
     (nnlib.update_parameters, {"grads": [W]}, "grads"),
     (nnlib.update_parameters, {"parameters": 3}, "parameters"),
+    (nnlib.update_parameters, {"parameters": {}}, "parameters"),
+    (nnlib.update_parameters, {"parameters": PARAMETERS | {"W1": PARAMETERS["W1"].half()}}, "parameters: W1"),
+    (nnlib.update_parameters, {"grads": GRADS | {"dW1": GRADS["dW1"].to_sparse()}}, "grads: dW1"),
+    (nnlib.relu, {"Z": A.to_sparse()}, "Z"),
     (nnlib.sum_squared_weights, {"parameters": {}}, "parameters"),
     (nnlib.accuracy, {"parameters": PARAMETERS}, "parameters"),
     *[
@@ -345,7 +349,12 @@ LARGEST = arguments.LARGEST
 @pytest.mark.parametrize(
     ("check", "taken", "refused", "expected"),
     [
-        (arguments.whole(1), [1, 10**30], [0, 1.0, True, np.float64(2.5)], "a whole number from 1"),
+        (
+            arguments.whole(1),
+            [1, 2**63 - 1],
+            [0, 2**63, 1.0, True, np.float64(2.5)],
+            r"a whole number from 1, below 2\*\*63",
+        ),
         (arguments.whole(1, 3), [1, 3], [0, 4], "a whole number from 1 to 3"),
         (arguments.not_negative, [0, LARGEST], [-1e-9, math.inf, math.nan], "a finite number that is not negative"),
         (arguments.positive, [1e-9, LARGEST], [0, math.inf, math.nan], "a finite number above 0"),
@@ -353,7 +362,7 @@ LARGEST = arguments.LARGEST
         (arguments.units, [[1, 1]], [[1], [1, 0]], "two or more layers of one or more units"),
         (arguments.seeds, [range(1), range(2, -1, -1), [0]], [range(0)], "one seed or more"),
         (arguments.seeds, [], [range(-1, 3), range(3, -2, -1), range(-1, 0), [-1]], "a whole number from 0"),
-        (arguments.seed_or_seeds, [3, [3, 4]], [-1, [-1]], "a whole number from 0"),
+        (arguments.seed_or_seeds, [3, 10**30, [3, 4]], [-1, [-1]], "a whole number from 0"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

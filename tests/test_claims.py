@@ -354,7 +354,7 @@ def test_of_too_many_combinations_some_are_drawn(monkeypatch):
     assert one_run_share(one, measured, draws=50_000, seed=0) == (190 / 400, 400)
 
 
-RECORD = {"id": "c", "says": "", "figure": "", "comparisons": [{"of": "a/x", "low": 0}]}
+RECORD = {"id": "c", "says": "s", "figure": "f", "comparisons": [{"of": "a/x", "low": 0}]}
 
 
 @pytest.mark.parametrize(
@@ -363,18 +363,23 @@ RECORD = {"id": "c", "says": "", "figure": "", "comparisons": [{"of": "a/x", "lo
         (lambda: Comparison("a/x", minus="b/x", over="b/x", low=0), "a/x: expected minus or over"),
         (lambda: Comparison("a/x"), "a/x: expected low < high"),
         (lambda: Comparison("a/x", low=1, high=1), "a/x: expected low < high"),
-        (lambda: Comparison("a/x", low=NAN), "a/x: expected low < high"),
+        (lambda: Comparison("a/x", low=NAN), "low: expected a number, got nan"),
         (lambda: Comparison("a/x", low=0, margin=0), "a/x: expected a margin above 0"),
-        (lambda: Comparison("a/x", low=0, margin=NAN), "a/x: expected a margin above 0"),
+        (lambda: Comparison("a/x", low=0, margin=NAN), "margin: expected a number, got nan"),
+        (lambda: Comparison("a/x", low=True), "low: expected a number, got True"),
+        (lambda: Comparison("a/x", low=0, balanced="no"), "balanced: expected True or False, got 'no'"),
+        (lambda: Comparison(None, low=0), "of: expected text, got None"),
+        (lambda: Claim.from_record(RECORD | {"every": "no"}), "claim c: every: expected True or False, got 'no'"),
+        (lambda: Claim.from_record(RECORD | {"says": " "}), "claim c: says: expected text"),
         (lambda: Comparison("a/x", low=0, high=1, margin=1), "a/x: expected a margin above 0 around a single bound"),
         (lambda: Comparison("a/x", low=0, high=1, balanced=True), "a/x: expected balanced around a single bound"),
         (lambda: Comparison("a/x", low=0, margin=1, balanced=True), "a/x: expected balanced .* without a margin"),
-        (lambda: Claim.from_record({"id": "c", "says": "", "figure": ""}), "claim c: 'comparisons'"),
+        (lambda: Claim.from_record({"id": "c", "says": "s", "figure": "f"}), "claim c: comparisons: .*got None"),
         (lambda: Claim.from_record(RECORD | {"bound": 1}), "claim c: .*bound"),
         (lambda: Claim.from_record(RECORD | {"comparisons": [{"of": "a/x", "lo": 0}]}), "claim c: .*'lo'"),
         (lambda: Claim.from_record(RECORD | {"comparisons": [{"of": "a/x"}]}), "claim c: .*a/x"),
-        (lambda: Claim.from_record(RECORD | {"comparisons": []}), "claim c: expected one or more"),
-        (lambda: Claim.from_record(RECORD | {"asked_by": "me"}), "claim c: expected asked_by .* 'me'"),
+        (lambda: Claim.from_record(RECORD | {"comparisons": []}), "claim c: comparisons: expected one or more"),
+        (lambda: Claim.from_record(RECORD | {"asked_by": "me"}), "claim c: asked_by: expected one of .*, got 'me'"),
     ],
 )
 def test_a_mistake_is_named(mistake, says):

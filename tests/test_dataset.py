@@ -97,6 +97,17 @@ def test_load_mnist_of_another_file_says_what_came(tmp_path):
     save_tensors(tmp_path / "model.safetensors", {"W1": torch.zeros(2), "b1": torch.zeros(2)})
     with pytest.raises(ValueError, match=r"model\.safetensors: expected the study's sets .*, got W1, b1"):
         load_mnist(tmp_path / "model.safetensors")
+    X, Y = torch.zeros(784, 4), torch.zeros(10, 4)
+    for more, got in (
+        ({"X_more": X.clone()}, "X_more, X_train, Y_train"),
+        ({"Y_train": Y[:, :3]}, r"float32 \(784, 4\), float32 \(10, 3\)"),
+        ({"X_train": X.int()}, "int32 .*"),
+    ):
+        save_tensors(tmp_path / "model.safetensors", {"X_train": X, "Y_train": Y} | more)
+        with pytest.raises(ValueError, match=rf"model\.safetensors: .*expected .*, got {got}"):
+            load_mnist(tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="expected a file with the study's sets, got a folder"):
+        load_mnist(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"half")
     with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
         load_mnist(tmp_path / "model.safetensors")

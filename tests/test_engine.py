@@ -358,9 +358,37 @@ def test_what_diverged_at_a_last_look_goes_on_as_if_there_had_been_none():
     assert_same(train(longer, start=train(settings)), train(longer))
 
 
-def test_going_on_from_a_finished_run_changes_nothing():
-    run = train()
-    assert_same(train(start=run), run)
+@pytest.mark.parametrize("look_every", [2, 3])
+def test_going_on_from_a_finished_run_changes_nothing(look_every):
+    settings = replace(SETTINGS, look_every=look_every)
+    run = train(settings)
+    assert_same(train(settings, start=run), run)
+
+
+@pytest.mark.parametrize(
+    ("change", "dtype", "says"),
+    [
+        (
+            {"layers_dims": [6, 4, 4, 3]},
+            torch.float64,
+            r"start: expected W1 float64 \(3, 4, 6\), got float64 \(3, 5, 6\)",
+        ),
+        ({"layers_dims": [6, 5, 3]}, torch.float64, "start: expected W2 .*3, 3, 5.*, got .*3, 4, 5"),
+        ({"layers_dims": [6, 5, 4, 3, 3]}, torch.float64, "start: expected W4 .*3, 3, 3.*, got none"),
+        ({"layers_dims": [6, 5, 4, 3, 3, 3]}, torch.float64, "start: expected W4 "),
+        ({}, torch.float32, "start: expected W1 float32 .*, got float64 "),
+        ({"batch_size": 57}, torch.float64, "start: expected a run of 1 steps after 1 epochs, got 4; .* batch_size"),
+    ],
+    ids=str,
+)
+def test_a_run_of_another_network_or_other_steps_is_nothing_to_go_on_from(change, dtype, says):
+    start = train(replace(SETTINGS, epochs=1))
+    with pytest.raises(nnlib.InputError, match=f"^{says}"):
+        train(replace(SETTINGS, **change), dtype=dtype, start=start)
+
+
+def test_one_l2_for_all_may_have_an_axis():
+    assert_same(train(replace(SETTINGS, L2=torch.tensor([0.5]))), train(replace(SETTINGS, L2=0.5)))
 
 
 @pytest.mark.parametrize("epochs", [0, 2])
@@ -570,6 +598,7 @@ def test_settings_come_back_from_a_file_s_words():
         ({"layers_dims": [6, 4]}, [0], {}, "Y"),
         ({"L2": -1.0}, [0], {}, "L2"),
         ({"L2": torch.zeros(3)}, [0, 1], {}, "L2"),
+        ({"L2": torch.zeros(2, 1)}, [0, 1], {}, "L2"),
         ({}, [0, 1], {"start": [0, 1, 2]}, "start"),
         ({"epochs": 0}, [0, 1], {"start": [0, 1]}, "start"),
         ({}, [0], {"threads": 0}, "threads"),

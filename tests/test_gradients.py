@@ -274,6 +274,20 @@ def test_the_seed_is_0_unless_told_otherwise():
     assert reports[0] == reports[1] != reports[2]
 
 
+def test_a_large_output_hides_no_mistake():
+    report = check_gradients(lambda A: A * 1e200, lambda dA, _: dA * 0, [np.array([[1.0, -2.0]])])
+    assert not report
+    assert check_gradients(lambda A: A * 1e200, lambda dA, _: dA * 1e200, [np.array([[1.0, -2.0]])])
+    with pytest.raises(nnlib.InputError, match=r"^forward: expected .*overflow"):
+        check_gradients(lambda A: A * 1e200, lambda dA, _: dA * 0, [np.ones(2)], upstream=np.full(2, 1e200))
+
+
+def test_numbers_may_be_numpys():
+    options = {"seed": 1, "entries": 2, "step": 1e-6, "tolerance": 1e-5}
+    same = {name: np.float64(value) if isinstance(value, float) else np.int64(value) for name, value in options.items()}
+    assert check_gradients(*PAIR, [normal(5, 8)], **options) == check_gradients(*PAIR, [normal(5, 8)], **same)
+
+
 @pytest.mark.parametrize(
     ("mistake", "argument"),
     [
@@ -299,10 +313,10 @@ def test_the_seed_is_0_unless_told_otherwise():
                 f"{next(iter(given))}: expected",
             )
             for given in (
-                *[{"step": step} for step in (0, -1e-6, float("inf"), float("nan"), "small")],
+                *[{"step": step} for step in (0, -1e-6, 1e-20, float("inf"), float("nan"), "small", True)],
                 *[{"tolerance": tolerance} for tolerance in (0, float("nan"), None)],
                 *[{"seed": seed} for seed in (-1, 0.5, None)],
-                *[{"entries": entries} for entries in (0, 2.0)],
+                *[{"entries": entries} for entries in (0, 2.0, True)],
             )
         ],
     ],

@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pipeline import REPOSITORY
 
+from nnlib.errors import InputError
 from stages import parameters
 from stages.parameters import parse_yaml
 
@@ -44,6 +45,18 @@ def test_one_reading_of_a_number_dvcs():
     assert parameters.check(changed("grid.epochs", [1_000_000, 1_000_001])).grid.epochs[1] == 1_000_001
 
 
+@pytest.mark.parametrize("text", ["!!bool 3", '!!int ""', "a: [", "%YAML 1.3\n---\na: 1", "[" * 5000])
+def test_what_is_not_yaml_is_one_line(text: str):
+    with pytest.raises(InputError, match=r"^not YAML: .+$"):
+        parse_yaml(text)
+
+
+def test_what_is_not_utf_8_is_one_line(tmp_path):
+    (tmp_path / "params.yaml").write_bytes("l2: é".encode("latin-1"))
+    with pytest.raises(InputError, match=r"params\.yaml: not YAML: expected UTF-8"):
+        parameters.load(tmp_path / "params.yaml")
+
+
 def test_threads_are_a_number_or_all():
     assert parameters.check(RAW | {"threads": "auto"}).threads is None
     assert parameters.check(RAW | {"threads": 3}).threads == 3
@@ -55,13 +68,17 @@ def test_threads_are_a_number_or_all():
         ("l2", -1, "l2: expected a number of at least 0, got -1"),
         ("l2", float("inf"), "l2: expected a number of at most 1e+38, got inf"),
         ("l2", True, "l2: expected a number, got True"),
+        ("l2", 1e-60, "l2: expected 0, or a number of at least 1e-37, got 1e-60"),
+        ("learning_rate", 1e-60, "learning_rate: expected a number of at least 1e-37, got 1e-60"),
+        ("stopping.patience", 10**20, f"stopping.patience: expected a number less than {2**63}, got 1"),
+        ("grid.l2", [0.0, -0.0], "grid.l2: expected values that differ in their first six digits, got"),
         ("l2", "strong", "l2: expected a number, got 'strong'"),
         ("epochs", 0, "epochs: expected a number of at least 1, got 0"),
         ("epochs", 1.5, "epochs: expected a whole number, got 1.5"),
         ("learning_rate", "abc", "learning_rate: expected a number, got 'abc'"),
         ("learning_rate", 1e39, "learning_rate: expected a number of at most 1e+38, got 1e"),
         ("seed", 2**62, f"seed: expected a number less than {2**62}, got {2**62}"),
-        ("learning_rate", 0, "learning_rate: expected a number greater than 0, got 0"),
+        ("learning_rate", 0, "learning_rate: expected a number of at least 1e-37, got 0"),
         ("replicas", None, "replicas: expected a whole number, got None"),
         ("bacth_size", 32, "bacth_size: no such parameter; did you mean 'batch_size'?"),
         ("grid.epoch", [1], "grid.epoch: no such parameter; did you mean 'epochs'?"),

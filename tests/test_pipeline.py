@@ -245,6 +245,29 @@ MISTAKES = {
     ),
     "alternative": (STUDY, "alternative: one-look", "alternative: one", "explanation one-look: .*fan-in.*, got 'one'"),
     "explanation's key": (STUDY, "  alternative: one-look", "  other: one-look", "explanation one-look: .*other"),
+    "every": (STUDY, "every: true", "every: yes", "claim batch-32-wins: every: expected True or False, got 'yes'"),
+    "nothing": (STUDY, "{of: grid-b32-e50-l0.01/test_accuracy, m", "{of: null, m", "claim batch-32-wins: of: .*text"),
+    "bound": (STUDY, "low: 0}", "low: '0'}", "claim batch-32-wins: low: expected a number, got '0'"),
+    "id": (
+        STUDY,
+        "- id: best-configuration",
+        "- id: batch-32-wins",
+        ".*: claims: expected an id for each, got batch-32-wins 2 times",
+    ),
+    "published": (
+        STUDY,
+        "{test_accuracy: 0.8996}",
+        "{test_accuracy: 89.96 %}",
+        "data/published/study.yaml: published: grid-b32-.*finite number",
+    ),
+    "none": (STUDY, "{test_accuracy: 0.8996}", "", "data/published/study.yaml: published: grid-b32-.*got None"),
+    "instead": (
+        STUDY,
+        "l0.04/test_accuracy: grid-b32-e100-l0.04/test_accuracy",
+        "l0.04/test_accuracy: grid-b32-e100-l0.04/test_acuracy",
+        "explanation columns-swapped: expected a published number, got 'grid-b32-e100-l0.04/test_acuracy'",
+    ),
+    "layer": (STUDY, "experiment-1/mean_W1, ", "experiment-1/mean_W01, ", "claim .*: expected a measure of"),
     "label": ("dvc.yaml", "      2-exact:", "      2-new: {}\n      2-exact:", "experiment-2-new: expected a label"),
 }
 

@@ -190,6 +190,20 @@ def test_an_entry_lies_under_its_hash_s_first_digits(tmp_path):
     assert path == tmp_path / key[:2] / key[:32] / "00002.safetensors"
 
 
+@pytest.mark.parametrize("name", ["00002 (1)", "._00002", "copy"])
+def test_what_lies_beside_an_entry_under_another_name_is_none(tmp_path, trained, name):
+    run = train(tmp_path, seeds=[0])
+    (path,) = entry(tmp_path)
+    path.with_stem(name).write_bytes(b"nonsense")
+    assert_same(train(tmp_path, seeds=[0]), run)
+    assert len(trained) == 1
+
+
+def test_a_store_needs_a_folder():
+    with pytest.raises(ValueError, match=r"^store: expected a folder, got ''"):
+        Store("")
+
+
 def test_what_is_no_entry_is_said_and_passed_over(tmp_path):
     train(tmp_path, seeds=[0])
     (sound,) = entry(tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from nnlib.arguments import fraction, naming, one_of, pair, takes, whole
+from nnlib.arguments import fraction, naming, one_of, pair, takes, what, whole
 from nnlib.data.files import load_tensors
 from nnlib.errors import InputError
 from nnlib.shapes import tensor
@@ -191,7 +191,17 @@ def load_mnist(path: str | Path = "data/processed/mnist.safetensors") -> dict[st
     path = Path(path).absolute()
     if not path.exists():
         raise FileNotFoundError(f"{path}: expected the study's sets, got no such file; run `dvc repro preprocess`")
+    if path.is_dir():
+        raise InputError(f"{path}: expected a file with the study's sets, got a folder")
     tensors = load_tensors(path)
-    if not {"X_train", "Y_train"} <= tensors.keys():
+    names = {name[2:] for name in tensors}
+    if "train" not in names or tensors.keys() != {f"{letter}_{name}" for name in names for letter in "XY"}:
         raise InputError(f"{path}: expected the study's sets (X_train, Y_train, ...), got {', '.join(sorted(tensors))}")
-    return sets(tensors)
+    found = sets(tensors)
+    for name, both in found.items():
+        shapes = [tuple(array.shape) for array in both]
+        if {array.dtype for array in both} != {torch.float32} or shapes != [(784, shapes[1][-1]), (10, shapes[0][-1])]:
+            raise InputError(
+                f"{path}: {name}: expected float32 (784, m) and (10, m), got {what(both[0])}, {what(both[1])}"
+            )
+    return found

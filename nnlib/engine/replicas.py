@@ -94,6 +94,11 @@ def train_replicas(
         If the cluster does not answer, or goes away; what was finished is in the store.
     """
     check_settings(settings, seeds, start)
+    L2 = torch.as_tensor(settings.L2)
+    if L2.ndim > 1:
+        raise InputError(f"L2: expected one number, or one axis of {len(seeds)}, got {what(L2)}")
+    if L2.ndim == 1 and len(L2) == 1:
+        settings = replace(settings, L2=L2.item())
     train = X, _ = check_training_set(*train, settings.layers_dims, settings.batch_size)
     with naming("validation"):
         validation = check_set(*validation, settings.layers_dims)
@@ -101,18 +106,22 @@ def train_replicas(
     threads = threads or cores()
     check_memory(settings, len(seeds), validation[0].shape[1], X.element_size(), device, threads)
 
+    if start:
+        check_start(start, settings, X)
+
     first = start or Run.begin(settings, seeds, X.dtype)
     runs: dict[int, Run] = {}
     starts: dict[int, Run] = {}
     shelf = store.shelf(train, validation, device) if store else None
     for k, seed in enumerate(seeds):
         known = shelf.longest(settings.of(k), seed) if shelf else None
-        if known and known.epoch == settings.epochs:
-            runs[k] = known
+        begun = known if known and known.epoch > first.epoch else first.one(k)
+        if (known or start) and begun.epoch == settings.epochs:
+            runs[k] = begun
             if progress:
-                progress(k, known.step, float(known.validation_cost[-1, 0]) if len(known.steps) else torch.nan)
+                progress(k, begun.step, float(begun.validation_cost[-1, 0]) if len(begun.steps) else torch.nan)
         else:
-            starts[k] = known if known and known.epoch > first.epoch else first.one(k)
+            starts[k] = begun
     if device.type == "cpu":
         trained = _on_cpu(train, validation, settings, seeds, starts, cluster or threads, progress)
     else:
@@ -175,6 +184,24 @@ def _on_device(
         yield from ((k, run.one(place)) for place, k in enumerate(which))
 
 
+def check_start(start: Run, settings: Settings, X: Tensor) -> None:
+    """Raise a ValueError if training with these settings on these examples does not come by such a run."""
+    first = Run.begin(settings, range(start.replicas), X.dtype)
+    expected, got = ({name: what(value) for name, value in run.parameters.items()} for run in (first, start))
+    for name in expected | got:
+        if expected.get(name) != got.get(name):
+            raise InputError(
+                f"start: expected {name} {expected.get(name, 'not there')}, got {got.get(name, 'none')}; go on with "
+                "the same network and the same type of numbers"
+            )
+    step = replace(settings, epochs=start.epoch).last_step(X.shape[1])
+    if start.running.any() and start.step != step:
+        raise InputError(
+            f"start: expected a run of {step} steps after {start.epoch} epochs, got {start.step}; go on with as many "
+            "examples and the same batch_size"
+        )
+
+
 def cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -220,8 +247,15 @@ def accuracy(X: Tensor, Y: Tensor, parameters: Parameters, *, use_batchnorm: boo
     from nnlib.engine.layout import to_ink
 
     X, Y, parameters = labelled_network(X, Y, parameters)
+    for name, array in (("X", X), ("Y", Y)):
+        if array.ndim != 2:
+            raise InputError(f"{name}: expected two axes, the same examples for all networks, got {what(array)}")
     if parameters["W1"].ndim != 3:
         raise InputError(f"parameters: expected W1 (R, out, in) of R networks, got {tuple(parameters['W1'].shape)}")
+    # What has no first axis is the same in all networks; NumPy takes no part in autograd.
+    X, Y = X.detach(), Y.detach()
+    networks = len(parameters["W1"])
+    parameters = {name: value.detach().expand(networks, -1, -1) for name, value in parameters.items()}
     dims = [len(X), *(parameters[f"b{layer}"].shape[-2] for layer in range(1, len(parameters) // 2 + 1))]
     settings = Settings(dims, use_batchnorm=use_batchnorm)
     return torch.tensor(accuracies(to_ink(X, Y), parameters, settings, cores()), dtype=torch.float64)

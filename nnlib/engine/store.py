@@ -58,14 +58,16 @@ class Store:
     Raises
     ------
     ValueError
-        If the folder is a store of another version.
+        If the folder has no name, or is a store of another version.
     """
 
     def __init__(self, folder: str | Path, say: Callable[[str], object] = print) -> None:
+        if not str(folder):
+            raise InputError("store: expected a folder, got ''")
         self.folder, self.say = Path(folder), say
         version = self.folder / "VERSION"
         if version.exists():
-            found = version.read_text(encoding="utf-8").strip()
+            found = version.read_text(encoding="utf-8", errors="replace").strip()
             if found != VERSION:
                 raise InputError(
                     f"store: expected version {VERSION} in {self.folder}, got {found!r}; move that folder away or "
@@ -116,8 +118,9 @@ class Shelf:
     def longest(self, settings: Settings, seed: int) -> Run | None:
         """The entry of the replica with the most epochs up to the settings'; one that is damaged is passed over."""
         key, folder = self._folder(self.about(settings, seed))
-        paths = (path for path in folder.glob("*.safetensors") if int(path.stem) <= settings.epochs)
-        for path in sorted(paths, reverse=True):
+        # What has other names, copies and what systems leave beside files, is none of the store's.
+        paths = (path for path in folder.glob("*.safetensors") if path.stem.isdecimal())
+        for path in sorted((path for path in paths if int(path.stem) <= settings.epochs), reverse=True):
             try:
                 tensors, metadata = load_tensors(path), load_metadata(path)
                 run = Run.from_tensors(tensors)

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from nnlib.arguments import a, number, one_of, optional, text, truth, what
 from nnlib.errors import InputError
 from nnlib.evidence.statistics import (
     UNKNOWN,
@@ -58,6 +59,26 @@ DIVERGED = dict.fromkeys(ACCURACIES, -math.inf) | dict.fromkeys(COSTS, math.inf)
 MOST_COMBINATIONS = 10_000_000
 
 
+# What the attributes may be, as far as their type goes.
+COMPARISON = {
+    "of": text,
+    "minus": optional(text),
+    "over": optional(text),
+    "low": number,
+    "high": number,
+    "margin": optional(number),
+    "balanced": truth,
+}
+CLAIM = {
+    "id": text,
+    "says": text,
+    "figure": text,
+    "note": a(str),
+    "asked_by": one_of(dict.fromkeys(ASKED_BY)),
+    "every": truth,
+}
+
+
 @dataclass(frozen=True)
 class Comparison:
     """A quantity and the region where the claim places it.
@@ -81,6 +102,7 @@ class Comparison:
     balanced: bool = False
 
     def __post_init__(self) -> None:
+        _check(self, COMPARISON)
         if self.minus and self.over:
             raise InputError(f"comparison of {self.of}: expected minus or over, got both")
         if not self.low < self.high or (math.isinf(self.low) and math.isinf(self.high)):
@@ -166,6 +188,9 @@ class Claim:
     asked_by: str = "study"
     every: bool = False
 
+    def __post_init__(self) -> None:
+        _check(self, CLAIM)
+
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Claim:
         """A claim from its YAML record.
@@ -176,14 +201,12 @@ class Claim:
             If the record has an unknown key, lacks one, or has a value that makes no sense, with the claim's id.
         """
         try:
-            claim = cls(**{**record, "comparisons": tuple(Comparison(**one) for one in record["comparisons"])})
-        except (TypeError, KeyError, InputError) as error:
+            parts = record.get("comparisons")
+            if not isinstance(parts, list) or not parts:
+                raise InputError(f"comparisons: expected one or more, got {what(parts)}")
+            return cls(**{**record, "comparisons": tuple(Comparison(**one) for one in parts)})
+        except (TypeError, InputError) as error:
             raise InputError(f"claim {record.get('id', '?')}: {error}") from None
-        if not claim.comparisons:
-            raise InputError(f"claim {claim.id}: expected one or more comparisons, got none")
-        if claim.asked_by not in ASKED_BY:
-            raise InputError(f"claim {claim.id}: expected asked_by to be study or readers, got {claim.asked_by!r}")
-        return claim
 
     @property
     def names(self) -> list[str]:
@@ -391,6 +414,11 @@ def _own_table(findings: Sequence[Finding]) -> str:
         return SILENT
     held = [bool(finding.comparison.holds(np.array(finding.published))) for finding in known]
     return SUPPORTED if all(held) else CONTRADICTED
+
+
+def _check(record: object, checks: Mapping[str, Callable[[str, Any], Any]]) -> None:
+    for name, check in checks.items():
+        object.__setattr__(record, name, check(name, getattr(record, name)))
 
 
 def _run(name: str) -> str:

@@ -49,7 +49,7 @@ MEASURES = (
 
 def is_measure(name: str) -> bool:
     """Whether some network has a measure of that name."""
-    return re.sub(r"(?<=_W)\d+$", "{L}", name) in MEASURES
+    return re.sub(r"(?<=_W)[1-9]\d*$", "{L}", name) in MEASURES
 
 
 def replica_table(

@@ -269,8 +269,8 @@ class Findings:
         study, ours, of = self.baseline_share
         if of:
             lines.append(
-                f"The protocol was recovered from the study's numbers: of {of}, {number(study, 1)} lie on average within "
-                f"the range of all our replicas but one; of the numbers of that one, {number(ours, 1)} do."
+                f"The protocol was recovered from the study's numbers: of {of}, {number(study, 1)} lie on average "
+                f"within the range of all our replicas but one; of the numbers of that one, {number(ours, 1)} do."
             )
         return lines
 

@@ -20,8 +20,8 @@ def roulette_data(accuracies: Mapping[str, Sequence[float]]) -> dict[str, Any]:
 
     Returns
     -------
-    experiments : a list, in the order given, of key, label, colour (for CSS), accuracies (None for a replica that diverged), and
-        wins, of how many combinations the experiment is the best alone
+    experiments : a list, in the order given, of key, label, colour (for CSS), accuracies (None for a replica that
+        diverged), and wins, of how many combinations the experiment is the best alone
     combinations : in how many ways one replica of each can be drawn
     ties : in how many of them several experiments are the best
     """

@@ -176,7 +176,8 @@ def weights_squared(r: Results) -> Words:
     jump = f" The highest replica jumps away from the median in {said}." if said else ""
     return Words(
         _highest(r, lasts, "Σ W² ends highest", "The sum of squared weights"),
-        "Median over the replicas (line), lowest to highest (band), each label as near to its line's end as it fits. Dotted: what the "
+        "Median over the replicas (line), lowest to highest (band), each label as near to its line's end as it fits. "
+        "Dotted: what the "
         f"study's two costs imply.{jump}",
         "; ".join(f"{r.labels[key]}: {number(value)}" for key, value in lasts.items())
         + f"; implied by the study: {number(r.implied.sum_squared_weights)}",
