@@ -38,11 +38,10 @@ def main(params: Parameters) -> None:
         check(claim, runs)
     for explanation in study["explanations"]:
         check_explanation(explanation, study["published"], set(params.alternatives.changes))
-    for record, count in Counter(
-        (kind, one["id"]) for kind in ("claims", "explanations") for one in study[kind]
-    ).items():
+    for kind in ("claims", "explanations"):
+        ((most, count),) = Counter(record["id"] for record in study[kind]).most_common(1)
         if count > 1:
-            raise InputError(f"{PUBLISHED}: {record[0]}: expected an id for each, got {record[1]} {count} times")
+            raise InputError(f"{PUBLISHED}: {kind}: expected an id for each, got {most} {count} times")
     needed = fewest_trials(count_tests(claims), 1 - params.evidence.confidence)
     if params.replicas < needed:
         print(f"replicas: {params.replicas} decide no claim, however they turn out; that takes at least {needed}")

@@ -230,7 +230,7 @@ def test_user_folder_is_searched_only_so_deep(contents, tmp_path, no_wheel):
     ("limit", "name", "says"),
     [
         ("ENTRIES", "folder-{}/notes", "the nearest 15 entries and 100 IDX files only"),
-        ("READS", "{}.idx", "the nearest 20,000 entries and 15 IDX files only"),
+        ("READS", "t10k-labels-idx1-ubyte-{}", "the nearest 20,000 entries and 15 IDX files only"),
     ],
 )
 def test_user_folder_is_searched_only_so_long(contents, tmp_path, no_wheel, monkeypatch, limit, name, says):
@@ -245,11 +245,29 @@ def test_user_folder_is_searched_only_so_long(contents, tmp_path, no_wheel, monk
     assert held(tmp_path / "raw") == contents
 
 
+def test_what_has_the_right_name_is_read_before_what_has_not(contents, tmp_path, monkeypatch):
+    monkeypatch.setattr(mnist, "READS", 4)
+    for number in range(20):
+        put(tmp_path / "mine", f"{number}.idx", mnist.IDX)
+    fill(tmp_path / "mine", contents)
+    mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine")
+    assert held(tmp_path / "raw") == contents
+
+
+def test_a_folder_where_a_file_belongs_is_named_before_anything_is_written(contents, tmp_path):
+    fill(tmp_path / "mine", contents)
+    (tmp_path / "raw" / "train-labels-idx1-ubyte").mkdir(parents=True)
+    with pytest.raises(mnist.DownloadError, match="train-labels-idx1-ubyte: expected a file, .*, got a folder"):
+        mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "raw").iterdir()] == ["train-labels-idx1-ubyte"]
+
+
 def test_of_files_that_are_not_mnist_only_the_beginning_is_read(contents, tmp_path, monkeypatch):
     others = {"film.mp4": b"\0\0\0 ftyp" * 999, "log.gz": gzip.compress(b"log" * 999), "empty": b""}
     for name, file in others.items():
         put(tmp_path / "mine", name, file)
-    fill(tmp_path / "mine" / "below", contents)
+    for number, content in enumerate(contents.values()):
+        put(tmp_path / "mine" / "below", f"{number}", content)
     read, unpacked = set(), mnist._unpacked
     monkeypatch.setattr(mnist, "_unpacked", lambda path, size: read.add((path.name, size)) or unpacked(path, size))
     mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine")

