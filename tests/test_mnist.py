@@ -257,7 +257,7 @@ def test_what_has_the_right_name_is_read_before_what_has_not(contents, tmp_path,
 def test_a_folder_where_a_file_belongs_is_named_before_anything_is_written(contents, tmp_path):
     fill(tmp_path / "mine", contents)
     (tmp_path / "raw" / "train-labels-idx1-ubyte").mkdir(parents=True)
-    with pytest.raises(mnist.DownloadError, match="train-labels-idx1-ubyte: expected a file, .*, got a folder"):
+    with pytest.raises(mnist.DownloadError, match=r"train-labels-idx1-ubyte: expected a file, .*, got a folder"):
         mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine")
     assert [path.name for path in (tmp_path / "raw").iterdir()] == ["train-labels-idx1-ubyte"]
 

@@ -76,11 +76,12 @@ def seeds(r: Results) -> Words:
         title = f"Seed {worst} is the lowest of {len(table.columns)} in {often} of {len(ranked)} configurations"
     limit = level(r.params.evidence.collapsed_below)
     counts = {kind: int((failed.to_numpy() == kind).sum()) for kind in FATES}
-    known = table.stack()
+    known = table.stack().dropna()
     ends = f", from none at {percent(known.max())} to the most at {percent(known.min())}" if len(known) else ""
     return Words(
         title,
-        f"A row for each configuration, a column for each seed; the stronger its blue, the lower the test accuracy{ends}. "
+        "A row for each configuration, a column for each seed; the stronger its blue, the lower the test accuracy"
+        f"{ends}. "
         f"↑: below {limit}, but above it in a longer run of the same network, so undertrained "
         f"({_count(counts['undertrained'], 'run')}); ×: below {limit}, and in no longer run above it "
         f"({counts['collapsed']}); –: diverged ({counts['diverged']}).",
