@@ -77,7 +77,7 @@ def seeds(r: Results) -> Words:
     limit = level(r.params.evidence.collapsed_below)
     counts = {kind: int((failed.to_numpy() == kind).sum()) for kind in FATES}
     known = table.stack().dropna()
-    ends = f", from none at {percent(known.max())} to the most at {percent(known.min())}" if len(known) else ""
+    ends = f", from clear at {percent(known.max())} to strong at {percent(known.min())}" if len(known) else ""
     return Words(
         title,
         "A row for each configuration, a column for each seed; the stronger its blue, the lower the test accuracy"
