@@ -182,6 +182,11 @@ def test_ticks_are_plain_numbers_or_powers_of_ten(value, text):
     assert decimal(value) == text
 
 
+def test_a_change_has_its_sign_and_no_change_none():
+    said = [words._signed_percent(value) for value in (0.184, -0.184, 0.004, -0.004, 0)]
+    assert said == ["+18 %", "−18 %", "0 %", "0 %", "0 %"]
+
+
 def test_a_power_is_rounded_before_its_exponent_is_known():
     assert power(9.9999e9) == "1.000 × 10¹⁰"
 

@@ -365,7 +365,9 @@ def _points(value: float) -> str:
 
 
 def _signed_percent(value: float) -> str:
-    return f"{100 * value:+.0f} %".replace("-", "−")
+    """With its sign, 0 without one: 0.18 → +18 %, −0.002 → 0 %."""
+    rounded = round(100 * value)
+    return f"{rounded:+} %".replace("-", "−") if rounded else "0 %"
 
 
 def _count(how_many: int, what: str) -> str:
