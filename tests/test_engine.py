@@ -505,6 +505,21 @@ def test_the_memory_that_replicas_need_is_counted(use_batchnorm, device, threads
         replicas.check_memory(settings, 10, 30, 8, torch.device(device), threads)
 
 
+def test_accuracy_takes_what_predict_takes():
+    """Parameters that all networks share, and those of autograd."""
+    parameters = nnlib.initialize_parameters([6, 7, 7, 3], seed=[0, 1], dtype=torch.float64)
+    parameters |= {"b3": torch.tensor([[0.0], [0.3], [0]]).double(), "W2": torch.eye(7).double()}
+    X, Y = VALIDATION
+    expected = nnlib.predict(X, Y, parameters)
+    assert torch.equal(nnlib.accuracy(X, Y, parameters), expected)
+    followed = {name: value.requires_grad_() for name, value in parameters.items()}
+    assert torch.equal(nnlib.accuracy(X.clone().requires_grad_(), Y, followed), expected)
+    for name in "XY":
+        sets = {"X": X, "Y": Y}
+        with pytest.raises(nnlib.InputError, match=f"^{name}: expected two axes"):
+            nnlib.accuracy(**sets | {name: sets[name].expand(2, -1, -1)}, parameters=parameters)
+
+
 def test_what_memory_is_short_of_is_said_in_gibibytes(monkeypatch):
     for free, says in ((2**30, "1.0 GiB are free; about 6 would fit"), (1, "0.0 GiB are free; about 1 would fit")):
         monkeypatch.setattr(replicas.psutil, "virtual_memory", lambda free=free: SimpleNamespace(available=free))
