@@ -205,8 +205,11 @@ def row_labels(ax: Axes, layout: Layout, labels: Sequence[str]) -> None:
     ax.grid(False, axis="y")
     ax.set_yticks(range(len(labels)), [""] * len(labels) if layout.narrow else labels)
     if layout.narrow:
+        # Above the grid, below what is drawn.
+        ground = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.6}
         for y, label in enumerate(labels):
-            ax.text(0.01, y - 0.49, label, transform=ax.get_yaxis_transform(), va="top", fontsize=8)
+            at = (0.01, y - 0.49)
+            ax.text(*at, label, transform=ax.get_yaxis_transform(), va="top", fontsize=8, bbox=ground, zorder=1.5)
 
 
 def curve(ax: Axes, table: pd.DataFrame, name: str, colour: str, dash: Any, label: str, per: float = 1000) -> None:

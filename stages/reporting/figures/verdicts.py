@@ -40,7 +40,7 @@ def verdicts(r: Results, layout: Layout) -> Figure:
         ax.text(
             at, y + (0.4 if layout.narrow else 0), claim["verdict"], color=colour, ha=side, va="center", weight="bold"
         )
-    ax.axvline(0.5, color=INK, lw=0.9, ls=":")
+    ax.axvline(0.5, color=INK, lw=0.9, ls=":", zorder=1)
     row_labels(ax, layout, [fill(claim["says"], 44 if layout.narrow else 52) for claim in claims])
     ax.set_xlim(-0.03, 1.03)
     ax.set_xlabel("share of seeds in which a comparison held")
