@@ -15,8 +15,8 @@ from stages.parameters import Change, Parameters
 from stages.train import train_with_a_bar
 
 
+@torch.no_grad()
 def main(params: Parameters, *experiments: str) -> None:
-    torch.set_grad_enabled(False)
     data, store = sets(load_tensors(DATASET)), Store(store_folder())
     replicas = min(params.replicas, params.alternatives.replicas)
     for name, change in params.alternatives.changes.items():

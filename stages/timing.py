@@ -26,8 +26,8 @@ EXPERIMENTS = {
 }
 
 
+@torch.no_grad()
 def main(params: Parameters) -> None:
-    torch.set_grad_enabled(False)
     X, Y = sets(load_tensors(DATASET))["train"]
     examples = min(X.shape[1], params.timing.steps * params.batch_size)
     X, Y = X[:, :examples].contiguous(), Y[:, :examples].contiguous()

@@ -21,8 +21,8 @@ from stages.parameters import Parameters
 from stages.reporting.labels import check_label
 
 
+@torch.no_grad()
 def main(params: Parameters, *arguments: str) -> None:
-    torch.set_grad_enabled(False)
     asked = arguments_of(arguments)
     if asked.name == GRID:
         configurations = cells(params)

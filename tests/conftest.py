@@ -51,6 +51,18 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def torch_as_it_was():
+    """Nothing that a test calls in this process may change torch for the tests after it."""
+    before = settings_of_torch()
+    yield
+    assert settings_of_torch() == before
+
+
+def settings_of_torch():
+    return torch.is_grad_enabled(), torch.get_num_threads(), torch.get_default_dtype(), torch.initial_seed()
+
+
 @pytest.fixture(scope="session")
 def mnist(tmp_path_factory):
     """A folder with MNIST's four files: those of this checkout, else downloaded."""

@@ -16,7 +16,6 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pytest
-import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pipeline import REPOSITORY, TINY
@@ -119,12 +118,7 @@ def raw(mnist):
 @contextlib.contextmanager
 def pipeline(changes: dict, raw):
     """A folder in which every stage has run, in this process, as dvc.yaml has them, with these parameters."""
-    with (
-        TemporaryDirectory() as name,
-        contextlib.chdir(name),
-        pytest.MonkeyPatch.context() as patch,
-        torch.enable_grad(),
-    ):
+    with TemporaryDirectory() as name, contextlib.chdir(name), pytest.MonkeyPatch.context() as patch:
         patch.setattr(preprocess, "load_raw", lambda _: raw)
         patch.delenv("REPLICA_STORE", raising=False)
         for file in ("dvc.yaml", PUBLISHED):
