@@ -102,13 +102,10 @@ def status(page):
 
 def answers(page):
     """What each network answers, and what stands below."""
-    return {
-        one.get_attribute("data-answer"): (
-            one.find_element(By.TAG_NAME, "output").text,
-            one.find_element(By.CLASS_NAME, "share").text,
-        )
-        for one in find_all(page, "[data-answer]")
-    }
+    shown = page.execute_script("""
+        return [...document.querySelectorAll("#playground [data-answer]")].map((one) =>
+          [one.dataset.answer, ...["output", ".share"].map((part) => one.querySelector(part).innerText)]);""")
+    return {key: (answer, share) for key, answer, share in shown}
 
 
 def pixels(page):
@@ -423,21 +420,23 @@ STRANGE = {
 }
 
 
-@pytest.mark.parametrize("name", STRANGE)
-def test_what_is_no_digit_is_said_to_look_like_none_however_sure_the_networks_are(driver, real, name):
-    strokes, said = STRANGE[name]
-    for kind, ending in {"sure": "yet 4 of 4 networks are sure.", "unsure": "and no network is sure."}.items():
-        page = opened(driver, real[kind])
+@pytest.mark.parametrize(
+    ("kind", "strange", "plain"),
+    [
+        ("sure", "yet 4 of 4 networks are sure.", "4 of 4 networks are sure."),
+        ("unsure", "and no network is sure.", "No network is sure."),
+    ],
+)
+def test_what_is_no_digit_is_said_to_look_like_none_however_sure_the_networks_are(driver, real, kind, strange, plain):
+    page = opened(driver, real[kind])
+
+    def said(strokes):
         page.execute_script(SHOW, strokes)
-        assert status(page) == said + ending
+        return status(page)
 
-
-@pytest.mark.parametrize("name", DIGITS)
-def test_a_plain_digit_is_not_said_to_look_like_none(driver, real, name):
-    for kind, ending in {"sure": "4 of 4 networks are sure.", "unsure": "No network is sure."}.items():
-        page = opened(driver, real[kind])
-        page.execute_script(SHOW, DIGITS[name])
-        assert status(page) == f"Your drawing. {ending}"
+    expected = {name: said_of_it + strange for name, (_, said_of_it) in STRANGE.items()}
+    assert {name: said(strokes) for name, (strokes, _) in STRANGE.items()} == expected
+    assert {name: said(strokes) for name, strokes in DIGITS.items()} == dict.fromkeys(DIGITS, f"Your drawing. {plain}")
 
 
 def test_similarity_is_the_cosine_of_the_blurred_pictures(page):
