@@ -26,6 +26,7 @@ import numba
 from cosmic_ray.ast import Visitor, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
+from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -157,7 +158,7 @@ def fork(task):
         os._exit(2)
 
 
-def survivors(path, tests, processes, every):
+def survivors(path, tests, processes, every, skip):
     """Test every mutant of a module: how many there are, how many took too long, and those that lived."""
     source, module = path.read_text(encoding="utf-8"), ".".join(path.relative_to(ROOT).with_suffix("").parts)
     began = time.monotonic()
@@ -181,8 +182,8 @@ def survivors(path, tests, processes, every):
     _, status = os.waitpid(fork(task(source)), 0)
     if status:
         sys.exit(f"{path}: its tests fail without a mutant")
-    waiting, running, lived, late = list(mutants(source))[::-every], {}, [], 0
-    total = len(waiting)
+    waiting, running, lived, late = list(mutants(source))[skip::every][::-1], {}, [], 0
+    total, bar = len(waiting), tqdm(total=len(waiting), desc=path.stem, mininterval=30)
     while waiting or running:
         while waiting and len(running) < processes:
             operator, mutated = waiting.pop()
@@ -195,9 +196,11 @@ def survivors(path, tests, processes, every):
             ended, status = os.waitpid(child, 0 if time.monotonic() > end else os.WNOHANG)
             if ended:
                 del running[child]
+                bar.update()
                 if status == 0:
                     lived.append((operator, mutated))
                     print("\n".join(difference(path, operator, source, mutated)), flush=True)
+    bar.close()
     return total, late, lived
 
 
@@ -215,6 +218,7 @@ def main():
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a module of nnlib, or a folder of them")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--every", type=int, default=1, help="try only every so many of the mutants")
+    parser.add_argument("--skip", type=int, default=0, help="but for so many at the start")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as tempfile.tempdir:
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = tempfile.tempdir
@@ -223,7 +227,7 @@ def main():
                 name = path.relative_to(ROOT).as_posix()
                 tests = TESTS.get(name) or TESTS.get(str(Path(name).parent))
                 if tests and path.name != "__init__.py":
-                    total, late, lived = survivors(path, tests, arguments.processes, arguments.every)
+                    total, late, lived = survivors(path, tests, arguments.processes, arguments.every, arguments.skip)
                     print(f"{name}: {total} mutants, {len(lived)} survived, {late} ran out of time", flush=True)
 
 

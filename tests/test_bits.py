@@ -47,6 +47,7 @@ for own in ({}, {"use_batchnorm": True}, {"use_batchnorm": True, "batchnorm_rule
 print(digest.hexdigest())
 """
 
+
 def test_every_level_of_x86_64_gives_the_same_bits():
     root = Path(__file__).parents[1]
     processes = {

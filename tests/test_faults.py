@@ -61,11 +61,6 @@ def prepare(project: Project, stage: str, first: str) -> None:
 
 # No file may grow beyond this, which is what writing to a full disk looks like to a program.
 FULL_DISK = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))\n"
-# Drawing takes nearly all of the report's time. In place of every figure a circle, longer than the limit above.
-WITHOUT_DRAWING = """
-from stages.reporting import catalogue
-catalogue.svg = lambda *_: f'<svg viewBox="0 0 2 2"><circle r="1"/></svg>{400 * " "}'
-"""
 
 
 @pytest.mark.parametrize(
@@ -187,7 +182,8 @@ def test_a_full_disk_leaves_every_file_as_it_was(stage: str, arguments: list, fi
         for path in (project.folder / "data/raw").iterdir():
             path.unlink()
     before = project.results()
-    prepare(project, stage, FULL_DISK + WITHOUT_DRAWING * (stage == "report"))
+    project.draw_circles()
+    prepare(project, stage, FULL_DISK)
     # Counting lines writes files too.
     result = project.python(stage, *arguments, check=False, **UNCOUNTED)
     assert result.returncode == 1
@@ -205,8 +201,8 @@ def test_a_folder_that_cannot_be_written_is_one_line(finished: Project, tmp_path
     folder.rmdir()
     # Where a folder should be stands a file: nobody, not even root, can write into it.
     folder.write_text("")
-    prepare(project, "report", WITHOUT_DRAWING)
-    result = project.python("report", check=False)
+    project.draw_circles()
+    result = project.python("stages.report", check=False)
     assert result.returncode == 1
     assert re.fullmatch(r"report: .*reports/figures.*\n", result.stderr)
 
@@ -229,8 +225,8 @@ def test_the_report_escapes_what_it_prints(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
     path = project.folder / "reports" / "verdicts" / "claims.csv"
     path.write_text(path.read_text().replace("Batch norm with L2 has", "<script>alert(1)</script>"))
-    prepare(project, "report", WITHOUT_DRAWING)
-    project.python("report")
+    project.draw_circles()
+    project.python("stages.report")
     page = (project.folder / "reports" / "report.html").read_text(encoding="utf-8")
     assert "<script>alert(1)" not in page
     assert "&lt;script&gt;alert(1)" in page

@@ -60,6 +60,7 @@ def test_curves_have_points_however_short_the_run(finished: Project):
 
 def test_another_l2_trains_what_uses_it_and_the_way_back_trains_nothing(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
+    project.draw_circles()
     out = project.dvc("exp", "run", "-S", "l2=0.04", **UNCOUNTED).stdout
     trained = ["experiment@2", "experiment@3", "experiment@2-exact", "alternatives-train"]
     assert stages_that_trained(out) == trained
