@@ -252,6 +252,22 @@ def test_how_many_steps_a_call_of_the_kernel_takes_changes_nothing(batchnorm, mo
         assert calls == examples * 4
 
 
+def test_a_call_of_the_kernel_takes_tenths_of_a_second(monkeypatch):
+    """Between two calls Ctrl-C is heard. With the study's network a step counts 32 examples · 784 rows of 24 units."""
+    examples, steps = [], 200
+
+    def learn(replica, ink, order, begin, end):
+        examples.append(end - begin)
+        return 0.0, 0.0
+
+    monkeypatch.setattr(compiled.Replica, "learn", learn)
+    blank = torch.zeros(784, 32 * steps), torch.eye(10)[:, [0] * (32 * steps)]
+    settings = Settings((784, 20, 7, 5, 10), epochs=1, batch_size=32, look_every=10**6)
+    train_replicas(blank, (blank[0][:, :9], blank[1][:, :9]), settings, [0])
+    assert sum(examples) == 32 * steps
+    assert 0.99e8 < max(examples) * 784 * 24 <= 1e8
+
+
 # Units of the first layer: their blocks, and a block's width, a multiple of 8 up to 32.
 @pytest.mark.parametrize(
     ("units", "blocks", "width"),
