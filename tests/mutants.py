@@ -183,7 +183,7 @@ def survivors(path, tests, processes, every, skip):
     if status:
         sys.exit(f"{path}: its tests fail without a mutant")
     waiting, running, lived, late = list(mutants(source))[skip::every][::-1], {}, [], 0
-    total, bar = len(waiting), tqdm(total=len(waiting), desc=path.stem, mininterval=30)
+    total, bar = len(waiting), tqdm(total=len(waiting), desc=path.stem, mininterval=30, miniters=1)
     while waiting or running:
         while waiting and len(running) < processes:
             operator, mutated = waiting.pop()
