@@ -163,7 +163,7 @@ def survivors(path, tests, processes, every, skip):
     source, module = path.read_text(encoding="utf-8"), ".".join(path.relative_to(ROOT).with_suffix("").parts)
     began = time.monotonic()
     run_tests(tests)
-    limit = 60 + 10 * (time.monotonic() - began)
+    limit = 60 + 3 * (time.monotonic() - began)
     gone = dependents(module)
 
     def task(mutated):
