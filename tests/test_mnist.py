@@ -572,13 +572,13 @@ mnist.download(folder, user_folder=mine)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
-@pytest.mark.parametrize(("when", "finished"), [("write", 0), ("fsync", 2)])
-def test_killed(contents, tmp_path, when, finished):
+@pytest.mark.parametrize(("when", "whole"), [("write", 0), ("fsync", 2)])
+def test_killed(contents, tmp_path, when, whole):
     fill(tmp_path / "mine", contents)
     arguments = [json.dumps(mnist.FILES), str(tmp_path / "raw"), str(tmp_path / "mine"), when]
     assert subprocess.run([sys.executable, "-c", KILLED, *arguments]).returncode == -9
     there = {name: file for name, file in held(tmp_path / "raw").items() if name in contents}
-    assert len(there) == finished
+    assert len(there) == whole
     assert there.items() <= contents.items()
     mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine")
     assert held(tmp_path / "raw").items() >= contents.items()
