@@ -290,6 +290,15 @@ def test_a_batch_has_columns_up_to_a_multiple_of_16(examples, columns):
     assert len(memory.Z) == len(memory.dZ) == columns * len(memory.deviation)
 
 
+@pytest.mark.parametrize(("features", "kind"), [(2**16, np.uint16), (2**16 + 1, np.uint32)])
+def test_the_last_pixel_too_has_its_number(features, kind):
+    X = torch.zeros(features, 2)
+    X[-1] = 1
+    ink = to_ink(X, torch.eye(2))
+    assert ink.pixel.dtype == kind
+    assert ink.pixel.tolist() == [features - 1] * 2
+
+
 @pytest.mark.parametrize("size", [1, 7, 64, 1000])
 def test_weights_begin_where_a_cache_line_does(size):
     for array in (np.arange(2.0 * size).reshape(2, size).T, np.arange(size, dtype=np.float32)):
