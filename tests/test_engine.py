@@ -104,6 +104,15 @@ def test_other_networks_follow_too(engine, batchnorm, layers_dims):
     assert_close_to_alone(engine(settings), 2, train_alone(settings, 2), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("batch_size", [7, 40, 57])
+@BATCHNORM
+@ENGINE
+def test_with_other_batch_sizes_it_follows_too(engine, batchnorm, batch_size):
+    """The kernel takes 16 examples at a time: here fewer, several times so many, and all there are at once."""
+    settings = replace(SETTINGS, batch_size=batch_size, L2=0.05, epochs=20, **BATCHNORMS[batchnorm])
+    assert_close_to_alone(engine(settings), 2, train_alone(settings, 2), rtol=1e-10, atol=1e-10)
+
+
 @ENGINE
 def test_it_follows_in_the_first_epochs_order_too(engine):
     settings = replace(SETTINGS, reshuffle=False, L2=0.05)
@@ -499,6 +508,15 @@ def test_a_network_that_diverged_reads_nothing():
     parameters = Run.begin(SETTINGS, [0, 1], torch.float64).parameters
     parameters["W2"][1, 0, 0] = torch.inf
     assert nnlib.accuracy(*VALIDATION, parameters).isfinite().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("example", [0, 1, 15, 16, 29])
+def test_one_example_whose_output_is_not_finite_is_enough_to_read_nothing(example):
+    parameters = Run.begin(SETTINGS, [0], torch.float64).parameters
+    X, Y = VALIDATION[0].clone(), VALIDATION[1]
+    X[:, example] = 1e308
+    assert nnlib.accuracy(X, Y, {name: value * 100 for name, value in parameters.items()}).isnan()
+    assert nnlib.accuracy(X, Y, {name: value / 100 for name, value in parameters.items()}).isfinite()
 
 
 def test_too_many_replicas_are_refused_before_training(monkeypatch):
