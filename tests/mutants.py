@@ -218,7 +218,7 @@ def main():
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a module of nnlib, or a folder of them")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--every", type=int, default=1, help="try only every so many of the mutants")
-    parser.add_argument("--skip", type=int, default=0, help="but for so many at the start")
+    parser.add_argument("--skip", type=int, default=0, help="leave out so many at the start")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as tempfile.tempdir:
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = tempfile.tempdir

@@ -1,6 +1,5 @@
 """The report's lab in a real browser: its steps against nnlib's, its controls, what it says when numbers run away."""
 
-import base64
 import json
 import re
 from types import SimpleNamespace
@@ -130,20 +129,14 @@ const [parameters, batches, settings] = arguments;
 const source = document.getElementById("explosion-network").textContent;
 const api = "{ inkedExamples, trainStep, emptyGradients, l2Cost }";
 const { inkedExamples, trainStep, emptyGradients, l2Cost } = new Function(`${source}; return ${api}`)();
-const numbers = (packed) => new Float64Array(Uint8Array.from(atob(packed), (byte) => byte.charCodeAt()).buffer);
 const layers = parameters.map(({ W, b }) => ({ W: Float64Array.from(W), b: Float64Array.from(b) }));
 const grads = emptyGradients(layers);
 const costs = batches.map(({ X, labels }) => {
-  const inked = inkedExamples(numbers(X), labels.length);
+  const inked = inkedExamples(Float64Array.from(X.flat()), labels.length);
   const l2 = l2Cost(layers, settings.L2, labels.length);
   return trainStep(inked, labels, layers, grads, settings) + l2;
 });
 return [layers.map(({ W, b }) => ({ W: Array.from(W), b: Array.from(b) })), costs];"""
-
-
-def packed(X):
-    """The bytes of float64 numbers as text, of which a browser takes a million in no time."""
-    return base64.b64encode(X.contiguous().numpy().tobytes()).decode()
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -167,7 +160,7 @@ def test_steps_agree_with_nnlib(opened, network, batchnorm, rule):
         expected.append(compute_cost(AL, Y[:, batch], parameters, L2).item())
         grads = l_model_backward(AL, Y[:, batch], caches, L2, batchnorm_rule=rule)
         parameters = update_parameters(parameters, grads, rate)
-    record = [{"X": packed(X[:, batch].T), "labels": Y[:, batch].argmax(0).tolist()} for batch in batches]
+    record = [{"X": X[:, batch].T.tolist(), "labels": Y[:, batch].argmax(0).tolist()} for batch in batches]
     choice = {"useBatchnorm": batchnorm, "batchnormRule": rule, "L2": L2, "learningRate": rate}
     trained, costs = page.execute_script(FOLLOW, given, record, choice)
     assert len(batches[-1]) == 4
