@@ -10,7 +10,7 @@ import atexit
 import contextlib
 import gc
 import importlib
-import json
+import marshal
 import os
 import runpy
 import select
@@ -18,21 +18,25 @@ import signal
 import socket
 import sys
 import traceback
+import weakref
+from collections import OrderedDict
 from pathlib import Path
+from typing import NamedTuple
 
 LIBRARIES = """celery.worker distributed dulwich.porcelain dvc.cli dvc.cli.parser dvc.commands.experiments.run
     dvc.commands.repro dvc.repo dvc.repo.experiments.queue.celery dvc.repo.plots dvc_task.worker hydra.core jinja2
     matplotlib.backends.backend_svg matplotlib.figure networkx numba numpy pandas psutil pydantic pygit2 pytest
     rich.console rich.table ruamel.yaml safetensors.torch scipy.stats torch tqdm"""
-# Nothing but the standard library's beginning: as little to import as Python can do with.
+# Nothing but what Python has built in, since all else takes longer to import than this has to do.
 CLIENT = """#!{python} -IS
-import json, os, socket, sys
-with socket.socket(socket.AF_UNIX) as server:
-    server.connect({address!r})
-    job = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
-    socket.send_fds(server, [len(job).to_bytes(8, "big")], [0, 1, 2])
-    server.sendall(job)
-    sys.exit(int(server.recv(16) or b"1"))
+import _socket, marshal, posix, sys
+server = _socket.socket(_socket.AF_UNIX)
+server.connect({address!r})
+job = marshal.dumps([sys.argv[1:], posix.getcwd(), posix.environ])
+files = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, b"".join(n.to_bytes(4, sys.byteorder) for n in range(3)))]
+server.sendmsg([len(job).to_bytes(8, "big")], files)
+server.sendall(job)
+sys.exit(int(server.recv(16) or b"1"))
 """
 
 
@@ -49,59 +53,97 @@ def serve(address: str) -> None:
     # The first function that Numba sees, or model that pydantic does, makes it import as much again.
     sys.modules["numba"].njit(lambda: None)()
     sys.modules["pydantic"].create_model("Model")
-    # What is here stays: no program's garbage collector goes through it, which would copy it.
+    write_locks_quickly()
+    # What is here stays: no program's garbage collector goes through it, which would copy it, and none cleans it up.
     gc.freeze()
-    # Children are nobody's business here: each has a parent of its own, which waits for it.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for finalizer in list(weakref.finalize._registry):
+        finalizer.atexit = False
+    running: list[Program] = []
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen()
         print("ready", flush=True)
-        while listener in select.select([listener, sys.stdin], [], [])[0]:
-            connection, _ = listener.accept()
-            if not os.fork():
-                listener.close()
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                attend(connection)
-            connection.close()
+        while True:
+            watched = [listener, sys.stdin, *(file for program in running for file in (program.client, program.ended))]
+            ready = select.select(watched, [], [])[0]
+            if sys.stdin in ready:
+                return
+            over = [program for program in running if program.client in ready or program.ended in ready]
+            for program in over:
+                end(program)
+            running = [program for program in running if program not in over]
+            if listener in ready:
+                client, _ = listener.accept()
+                with contextlib.suppress(EOFError, ConnectionError):  # the client was killed before it had asked
+                    running.append(start(client))
 
 
-def attend(connection: socket.socket) -> None:
-    """Fork the program that a client asks for, tell the client how it ended, and end; a client that is killed takes its
-    program along."""
-    length, files, *_ = socket.recv_fds(connection, 8, 3)
-    with connection.makefile("rb") as stream:
-        arguments, folder, environment = json.loads(stream.read(int.from_bytes(length, "big")))
-    program = os.fork()
-    if not program:
+def write_locks_quickly() -> None:
+    """dvc.lock is read and written for every stage by a parser that keeps comments, of which it has none; without that
+    it takes a fifth of the time. What DVC writes with it breaks long lines elsewhere, and says the same."""
+    yaml = importlib.import_module("dvc.utils.serialize._yaml")
+    keep_comments, write = yaml.parse_yaml_for_update, yaml._dump
+
+    def parse(text, path):
+        return yaml.parse_yaml(text, path) if Path(path).name == "dvc.lock" else keep_comments(text, path)
+
+    def dump(data, stream):
+        if not str(getattr(stream, "name", "")).endswith("dvc.lock"):
+            return write(data, stream)
+        quick = importlib.import_module("ruamel.yaml").YAML(typ="safe")
+        quick.default_flow_style = quick.sort_base_mapping_type_on_output = False
+        quick.Representer.add_representer(OrderedDict, quick.Representer.represent_dict)
+        return quick.dump(data, stream)
+
+    yaml.parse_yaml_for_update, yaml._dump = parse, dump
+
+
+class Program(NamedTuple):
+    process: int
+    ended: int  # a file that can be read when the process has ended
+    client: socket.socket  # says no more: it can be read when the client is gone
+
+
+def start(client: socket.socket) -> Program:
+    """Fork the program that the client asks for."""
+    length, files, *_ = socket.recv_fds(client, 8, 3)
+    with client.makefile("rb") as stream:
+        arguments, folder, environment = marshal.loads(stream.read(int.from_bytes(length, "big")))
+    process = os.fork()
+    if not process:
         for number, file in enumerate(files):
             os.dup2(file, number)
-        connection.close()
+            os.close(file)
+        client.close()
         os._exit(run(arguments, folder, environment))
     for file in files:
         os.close(file)
-    # The client says no more: its end can be read when it is gone.
-    ended = os.pidfd_open(program)
-    if connection in select.select([connection, ended], [], [])[0]:
-        os.kill(program, signal.SIGKILL)
-    status = os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])
+    return Program(process, os.pidfd_open(process), client)
+
+
+def end(program: Program) -> None:
+    """Tell the client how its program ended; that of a client that is gone is killed."""
+    if not select.select([program.ended], [], [], 0)[0]:
+        os.kill(program.process, signal.SIGKILL)
+    status = os.waitstatus_to_exitcode(os.waitpid(program.process, 0)[1])
     with contextlib.suppress(BrokenPipeError):
-        connection.sendall(str(status).encode())
-    os._exit(0)
+        program.client.sendall(str(status).encode())
+    program.client.close()
+    os.close(program.ended)
 
 
-def run(arguments: list[str], folder: str, environment: dict[str, str]) -> int:
+def run(arguments: list[str], folder: str, environment: dict[bytes, bytes]) -> int:
     """Run `python ARGUMENTS`, which must be -m and a module, as its main program; its exit status."""
     os.chdir(folder)
     os.environ.clear()
-    os.environ.update(environment)
-    sys.path[:1] = [folder, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
+    os.environb.update(environment)
+    sys.path[:1] = [folder, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     # The server's streams remember what the server's files were.
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     option, *sys.argv = arguments
     assert option == "-m", f"only -m MODULE is served, got {arguments}"
     # DVC's own process runs no line that is counted; watched, it would take three times as long.
-    counted = any(value and name.startswith("COVERAGE_PROCESS") for name, value in environment.items())
+    counted = any(value and name.startswith("COVERAGE_PROCESS") for name, value in os.environ.items())
     if counted and sys.argv[0] != "dvc":
         importlib.import_module("coverage").process_startup()
     status = 0

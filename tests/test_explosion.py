@@ -37,6 +37,7 @@ def digits(seed, examples):
 
 
 TRAIN, TEST = digits(0, 400), digits(1, 100)
+GREYS = (TRAIN[0] * 15).round().double() / 15  # the pixels as they are packed
 
 
 @pytest.fixture(scope="module")
@@ -123,20 +124,29 @@ def shares(page):
     return found
 
 
-# Weights, batches and settings from nnlib; weights and costs after so many steps of the page's own code.
-FOLLOW = """
+# The code of the page's worker, in the main thread, with the page's digits unpacked.
+IN_THE_PAGE = """
+const done = arguments[arguments.length - 1];
+const source = ["network", "worker"].map((name) => document.getElementById(`explosion-${name}`).textContent);
+const worker = new Function(source.join("\\n") + "; return { unpack, part, trainStep, emptyGradients, l2Cost }")();
+window.onmessage = null;
+const digits = worker.unpack(JSON.parse(document.getElementById("digits-data").textContent));
+"""
+# Weights, batches and settings from nnlib; weights and costs after so many steps.
+FOLLOW = (
+    IN_THE_PAGE
+    + """
 const [parameters, batches, settings] = arguments;
-const source = document.getElementById("explosion-network").textContent;
-const api = "{ inkedExamples, trainStep, emptyGradients, l2Cost }";
-const { inkedExamples, trainStep, emptyGradients, l2Cost } = new Function(`${source}; return ${api}`)();
 const layers = parameters.map(({ W, b }) => ({ W: Float64Array.from(W), b: Float64Array.from(b) }));
-const grads = emptyGradients(layers);
-const costs = batches.map(({ X, labels }) => {
-  const inked = inkedExamples(Float64Array.from(X.flat()), labels.length);
-  const l2 = l2Cost(layers, settings.L2, labels.length);
-  return trainStep(inked, labels, layers, grads, settings) + l2;
-});
-return [layers.map(({ W, b }) => ({ W: Array.from(W), b: Array.from(b) })), costs];"""
+const grads = worker.emptyGradients(layers);
+digits.then((digits) => {
+  const costs = batches.map((batch) => {
+    const { X, labels } = worker.part(digits, batch), l2 = worker.l2Cost(layers, settings.L2, batch.length);
+    return worker.trainStep(X, labels, layers, grads, settings) + l2;
+  });
+  done([layers.map(({ W, b }) => ({ W: Array.from(W), b: Array.from(b) })), costs]);
+});"""
+)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -148,7 +158,7 @@ return [layers.map(({ W, b }) => ({ W: Array.from(W), b: Array.from(b) })), cost
 def test_steps_agree_with_nnlib(opened, network, batchnorm, rule):
     """Fifty steps with L2 from the same weights, the last batch a small one."""
     page, L2, rate = opened(network), 0.5, 0.05
-    X, Y = (part.double() for part in TRAIN)
+    X, Y = GREYS, TRAIN[1].double()
     parameters = initialize_parameters(NETWORKS[network], seed=3, dtype=torch.float64)
     layers = range(1, len(NETWORKS[network]))
     given = [{name: parameters[f"{name}{layer}"].flatten().tolist() for name in "Wb"} for layer in layers]
@@ -160,9 +170,8 @@ def test_steps_agree_with_nnlib(opened, network, batchnorm, rule):
         expected.append(compute_cost(AL, Y[:, batch], parameters, L2).item())
         grads = l_model_backward(AL, Y[:, batch], caches, L2, batchnorm_rule=rule)
         parameters = update_parameters(parameters, grads, rate)
-    record = [{"X": X[:, batch].T.tolist(), "labels": Y[:, batch].argmax(0).tolist()} for batch in batches]
     choice = {"useBatchnorm": batchnorm, "batchnormRule": rule, "L2": L2, "learningRate": rate}
-    trained, costs = page.execute_script(FOLLOW, given, record, choice)
+    trained, costs = page.execute_async_script(FOLLOW, given, [batch.tolist() for batch in batches], choice)
     assert len(batches[-1]) == 4
     np.testing.assert_allclose(costs, expected, rtol=1e-5)
     for layer, values in zip(layers, trained, strict=True):
@@ -193,15 +202,12 @@ def test_first_weights_have_the_rules_deviation_and_the_seed_decides_them(page, 
 
 
 def test_the_page_has_the_digits_in_sixteen_greys(page):
-    """Unpacked by the worker's own code, in the main thread."""
-    unpacked = page.execute_async_script("""
-        const done = arguments[0];
-        const source = ["network", "worker"].map((name) => document.getElementById(`explosion-${name}`).textContent);
-        const unpack = new Function(source.join("\\n") + "; return unpack")();
-        window.onmessage = null;
-        unpack(JSON.parse(document.getElementById("digits-data").textContent)).then(({ X, labels }) =>
-          done([X.map(({ features, values, start, end }) =>
-            [features, values].map((all) => Array.from(all.subarray(start, end)))), Array.from(labels)]));""")
+    unpacked = page.execute_async_script(
+        IN_THE_PAGE
+        + """
+        digits.then(({ X, labels }) => done([X.map(({ features, values, start, end }) =>
+          [features, values].map((all) => Array.from(all.subarray(start, end)))), Array.from(labels)]));"""
+    )
     X, Y = (torch.cat([train, test], 1) for train, test in zip(TRAIN, TEST, strict=True))
     shown = np.zeros(X.shape)
     for k, (features, values) in enumerate(unpacked[0]):

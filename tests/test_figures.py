@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from pipeline import REPOSITORY
 
 from stages.reporting import colours, words
 from stages.reporting.catalogue import CATALOGUE, LABS
-from stages.reporting.figures.style import DARKEST, WIDE, spread
+from stages.reporting.figures.style import DARKEST, MANY_DOTS, WIDE, spread
 from stages.reporting.formats import decimal, inline_svg, power
 
 ALL = tuple(f"experiment-{key}" for key in EXPERIMENTS)
@@ -29,8 +30,19 @@ CASES = {
     "many units, experiment 3 diverged": SMALL
     | {"network": NETWORK | {"layers_dims": [784, 50, 10]}, "diverged": ("experiment-3",)},
     "all diverged": SMALL | {"diverged": (*ALL, *(f"grid-b{b}-e{e}-l0.01" for b in (32, 64) for e in (1, 2)))},
-    "many replicas": SMALL | {"replicas": 150},
+    "many replicas": SMALL | {"replicas": MANY_DOTS + 1},
 }
+
+
+@pytest.fixture(scope="module")
+def as_usual():
+    return made_up(**SMALL)
+
+
+@pytest.fixture
+def r(as_usual):
+    """The results as usual for a test to change, with nothing computed of them yet."""
+    return replace(deepcopy(as_usual))
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning", "error::UserWarning")
@@ -53,8 +65,8 @@ def test_every_figure_is_drawn_and_says_something_right_whatever_the_results(cas
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_a_digit_that_the_test_set_lacks_is_left_out():
-    r = replace(made_up(**SMALL), test=images(4))
+def test_a_digit_that_the_test_set_lacks_is_left_out(as_usual):
+    r = replace(as_usual, test=images(4))
     said = words.confusion(r)
     assert re.search(r"mistake of experiment 3: [1-9][\d.]* % of the [0-3]s read", said.title)
     assert re.findall(r"(\d): ", said.numbers) == ["0", "1", "2", "3"]
@@ -62,20 +74,18 @@ def test_a_digit_that_the_test_set_lacks_is_left_out():
     assert max(map(float, re.findall(r"fill-opacity: ([\d.]+)", svg))) == DARKEST
 
 
-def test_where_nothing_is_read_wrong_no_mistake_is_named(monkeypatch):
-    r = made_up(**SMALL)
+def test_where_nothing_is_read_wrong_no_mistake_is_named(r, monkeypatch):
     monkeypatch.setattr(type(r), "confusion", dict.fromkeys(r.experiments, 4 * np.eye(10)))
     assert words.confusion(r).title == "Experiment 3 reads every image right"
 
 
-def test_the_same_results_give_the_same_bytes():
-    first, second = (made_up(**SMALL) for _ in range(2))
+def test_the_same_results_give_the_same_bytes(as_usual):
+    first, second = as_usual, made_up(**SMALL)
     for name in ("seeds", "weights-squared", "first-layer"):
         assert CATALOGUE[name].show(first) == CATALOGUE[name].show(second), name
 
 
-def test_a_finding_is_computed():
-    r = made_up(**SMALL)
+def test_a_finding_is_computed(r):
     accuracies = {key: r.tables[key]["test_accuracy"].median() for key in r.grid["run"]}
     best = max(accuracies, key=accuracies.__getitem__)
     assert f"highest with {r.labels[best]} (median {100 * accuracies[best]:.2f} %)" in words.grid(r).title
@@ -83,8 +93,7 @@ def test_a_finding_is_computed():
     assert r.gap("experiment-1").median() == gap
 
 
-def test_batch_sizes_are_compared_at_the_last_step_that_all_of_them_looked_at():
-    r = made_up(**SMALL)
+def test_batch_sizes_are_compared_at_the_last_step_that_all_of_them_looked_at(r):
     short, long = (r.curves[f"grid-b{size}-e2-l0.01"] for size in (64, 32))
     short["step"], long["step"] = [2, 4, 6, 8, 9], [4, 8, 12, 16, 20]
     short["validation_cost"], long["validation_cost"] = [1.0, 1, 1, 3, 1], [2.0, 2, 2, 2, 1.5]
@@ -94,8 +103,7 @@ def test_batch_sizes_are_compared_at_the_last_step_that_all_of_them_looked_at():
     assert words.grid_costs(r).title == "Validation cost of the batch sizes, against steps and against epochs"
 
 
-def test_a_replica_that_jumps_is_told_with_its_step():
-    r = made_up(**SMALL)
+def test_a_replica_that_jumps_is_told_with_its_step(r):
     curve = r.curves["experiment-1"]
     for name, values in {"": 1.0, "_high": [1, 1, 3, 3, 3]}.items():
         curve[f"sum_squared_weights{name}"] = values
@@ -104,8 +112,7 @@ def test_a_replica_that_jumps_is_told_with_its_step():
     assert "1 plain" not in words.weights_squared(r).caption
 
 
-def test_the_picture_of_the_labs_says_who_wins_how_often():
-    r = made_up(**SMALL)
+def test_the_picture_of_the_labs_says_who_wins_how_often(r):
     accuracies = {"1": [0.9, 0.9, 0.9], "2": [0.8, 0.8, 0.8], "3": [0.95, 0.85, 0.85], "4": [0.1, 0.1, 0.1]}
     for key, values in accuracies.items():
         r.tables[f"experiment-{key}"]["test_accuracy"] = values
@@ -124,8 +131,7 @@ def test_diverged_runs_are_in_no_number():
     assert (r.failures.loc["experiment-3"] == "diverged").all()
 
 
-def test_a_run_below_the_threshold_is_undertrained_if_a_longer_one_is_above():
-    r = made_up(**SMALL)
+def test_a_run_below_the_threshold_is_undertrained_if_a_longer_one_is_above(r):
     for key, accuracies in {"grid-b32-e1-l0.01": [0.5, 0.5, 0.9], "grid-b32-e2-l0.01": [0.9, 0.6, 0.9]}.items():
         r.tables[key]["test_accuracy"] = accuracies
     assert r.failures.loc["grid-b32-e1-l0.01"].tolist() == ["undertrained", "collapsed", ""]
@@ -157,8 +163,8 @@ def test_letters_stand_out_in_every_colour_of_the_table(name, scheme):
         assert contrast(ink, tile) >= 4.5
 
 
-def test_inside_the_page_every_colour_is_a_variable_that_the_page_has():
-    page = inline_svg(CATALOGUE["experiments"].show(made_up(**SMALL)).wide, "one")
+def test_inside_the_page_every_colour_is_a_variable_that_the_page_has(as_usual):
+    page = inline_svg(CATALOGUE["experiments"].show(as_usual).wide, "one")
     assert not re.search(r": #\w{6}", page)
     for scheme in ("light", "dark"):
         declared = set(re.findall(r"--(\w+):", colours.variables(scheme)))

@@ -259,10 +259,12 @@ def test_a_drawn_digit_is_prepared_as_mnist_was_and_recognised_as_nnlib_would(pa
         said = page.execute_script("return playground.forward(arguments[0], playground.pixels)", key)
         assert_agree(said, activations, probabilities)
         assert answers(page)[key] == (str(probabilities.argmax()), f"{100 * probabilities.max():.1f} %")
-        card = find(page, f"[data-key={key}]")
-        shown = [share.text for share in card.find_elements(By.CLASS_NAME, "share")]
+        shown, titles = page.execute_script(
+            """const all = (name) => [...arguments[0].getElementsByClassName(name)];
+            return [all("share").map((one) => one.innerText), all("unit").map((one) => one.title)];""",
+            find(page, f"[data-key={key}]"),
+        )
         assert shown == [f"{100 * share:.1f} %" for share in probabilities]
-        titles = [unit.get_attribute("title") for unit in card.find_elements(By.CLASS_NAME, "unit")]
         numbers = [float(title.split(": ")[1].replace(",", "")) for title in titles]
         np.testing.assert_allclose(numbers, np.concatenate(activations), rtol=0.01, atol=1e-3)
 
@@ -556,9 +558,12 @@ def test_record_is_small_plain_and_the_same_every_time(packed):
     assert text == json.dumps(record(networks))
 
 
+ONE_CELL = {"batch_size": [32], "epochs": [1], "l2": [0.01]}
+
+
 @pytest.mark.parametrize(("replicas", "seeds"), [(1, [40]), (2, [40, 41]), (5, [40, 41, 42])])
 def test_results_hand_out_the_first_seeds_of_the_experiments_that_there_are(replicas, seeds):
-    r = made_up(replicas=replicas, seed=40, epochs=1, diverged=("experiment-4",))
+    r = made_up(replicas=replicas, seed=40, epochs=1, grid=ONE_CELL, diverged=("experiment-4",))
     assert r.seeds_played == seeds
     assert list(r.networks) == [*(f"experiment-{number}" for number in "1234"), "experiment-2-exact"]
     assert r.networks["experiment-4"][1] == [None] * len(seeds)

@@ -11,9 +11,14 @@ from selenium.webdriver.support.wait import WebDriverWait
 from stages.reporting.catalogue import CATALOGUE
 
 
-@pytest.fixture(params=[(1200, "light"), (1200, "dark"), (360, "light"), (360, "dark")], ids=lambda p: f"{p[0]}-{p[1]}")
+@pytest.fixture(
+    scope="module",
+    params=[(1200, "light"), (1200, "dark"), (360, "light"), (360, "dark")],
+    ids=lambda p: f"{p[0]}-{p[1]}",
+)
 def page(request, driver, finished):
-    """The report of the pipeline in small at a width and in a colour scheme; the console must stay empty."""
+    """The report of the pipeline in small at a width and in a colour scheme, which no test changes; the console must
+    stay empty."""
     width, scheme = request.param
     driver.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
@@ -99,15 +104,25 @@ def test_the_networks_of_the_page_are_the_trained_ones_with_batch_norm_on_the_te
                 assert torch.tensor(said, dtype=torch.float64) == pytest.approx(expected[:, column].numpy(), abs=0.05)
 
 
-def test_plots_draw_offline(driver, finished):
+@pytest.fixture
+def another_tab(driver):
+    """`page` may be open in the first."""
+    first = driver.current_window_handle
+    driver.switch_to.new_window("tab")
+    yield driver
+    driver.close()
+    driver.switch_to.window(first)
+
+
+def test_plots_draw_offline(another_tab, finished):
     finished.dvc("plots", "show", "--out", "plots")
-    driver.get((finished.folder / "plots" / "index.html").as_uri())
+    another_tab.get((finished.folder / "plots" / "index.html").as_uri())
     count = "return [document.querySelectorAll('canvas, svg.marks').length, document.images.length]"
 
     def drawn(page):
         plots, images = page.execute_script(count)
         return plots >= 4 and images >= 3
 
-    WebDriverWait(driver, 60, poll_frequency=0.05).until(drawn)
-    errors = [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
+    WebDriverWait(another_tab, 60, poll_frequency=0.05).until(drawn)
+    errors = [entry for entry in another_tab.get_log("browser") if entry["level"] == "SEVERE"]
     assert errors == [], json.dumps(errors)
