@@ -32,7 +32,7 @@ CLIENT = """#!{python} -IS
 import _socket, marshal, posix, sys
 server = _socket.socket(_socket.AF_UNIX)
 server.connect({address!r})
-job = marshal.dumps([sys.argv[1:], posix.getcwd(), posix.environ])
+job = marshal.dumps([{module} + sys.argv[1:], posix.getcwd(), posix.environ])
 files = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, b"".join(n.to_bytes(4, sys.byteorder) for n in range(3)))]
 server.sendmsg([len(job).to_bytes(8, "big")], files)
 server.sendall(job)
@@ -41,10 +41,12 @@ sys.exit(int(server.recv(16) or b"1"))
 
 
 def write_client(folder: Path, address: Path) -> None:
-    """Put a `python` into the folder that hands its arguments to the server, and ends as the program ends."""
-    client = folder / "python"
-    client.write_text(CLIENT.format(python=sys.executable, address=str(address)))
-    client.chmod(0o755)
+    """Put a `python` into the folder that hands its arguments to the server, and ends as the program ends; and a `dvc`,
+    by which name DVC calls the workers of its queue."""
+    for name, module in {"python": [], "dvc": ["-m", "dvc"]}.items():
+        client = folder / name
+        client.write_text(CLIENT.format(python=sys.executable, address=str(address), module=module))
+        client.chmod(0o755)
 
 
 def serve(address: str) -> None:
