@@ -192,6 +192,8 @@ def test_an_experiment_is_an_entry_and_a_label(finished: Project, tmp_path: Path
     pipeline.write_text(pipeline.read_text().replace(entry, f"      3-strong: {{batchnorm: none, l2: 0.5}}\n{entry}"))
     result = project.dvc("repro", check=False)
     assert "experiment-3-strong: expected a label of its own" in result.stderr
+    figures = ("experiments", "experiment-costs", "weights-squared", "train-validation")
+    project.draw_circles(*(name.replace("-", "_") for name in figures))
     labels = project.folder / "stages/reporting/labels.py"
     labels.write_text(
         labels.read_text().replace(
@@ -205,8 +207,9 @@ def test_an_experiment_is_an_entry_and_a_label(finished: Project, tmp_path: Path
     assert "3-strong" in json.loads((project.folder / "reports/summary.json").read_text())
     for name in ("report.md", "report.html", "plots/costs.csv", "plots/accuracies.csv"):
         assert "3 strong" in (project.folder / "reports" / name).read_text(encoding="utf-8"), name
-    for name in ("experiments", "experiment-costs", "weights-squared", "train-validation"):
+    for name in figures:
         drawn = (project.folder / f"reports/figures/{name}.svg").read_text(encoding="utf-8")
+        assert "<text" in drawn
         assert drawn != (finished.folder / f"reports/figures/{name}.svg").read_text(encoding="utf-8"), name
 
 
