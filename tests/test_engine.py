@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from numba import njit
+from numba import TypingError, njit
 from problems import problem
 from torch.testing import assert_close
 
@@ -204,6 +204,26 @@ def test_up_to_256_values_take_a_byte_for_each_inked_pixel(different, width):
     assert ink.values[ink.grey].tolist() == inked.repeat_interleave(2).tolist()
     assert ink.start.tolist() == [*range(0, 2 * different + 1, 2)]
     assert ink.label.tolist() == [k % 3 for k in range(different)]
+
+
+def test_examples_without_any_ink_are_as_others():
+    ink = to_ink(torch.zeros(4, 3), torch.eye(3))
+    assert (len(ink.pixel), len(ink.grey), ink.grey.itemsize) == (0, 0, 1)
+    assert ink.start.tolist() == [0, 0, 0, 0]
+    assert ink.label.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("number", [np.float64(1), np.int64(1)], ids=str)
+def test_lanes_are_added_to_lanes_and_numbers_of_their_own_type_alone(number):
+    @njit
+    def add(values, number):
+        store(values, 0, load(values, 0, LANES) + number)
+
+    values = np.ones(16, np.float32)
+    add(values, np.float32(1))
+    assert values.tolist() == [2] * 16
+    with pytest.raises(TypingError, match="No implementation of function"):
+        add(values, number)
 
 
 @BATCHNORM
