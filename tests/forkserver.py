@@ -128,7 +128,7 @@ def end(program: Program) -> None:
     if not select.select([program.ended], [], [], 0)[0]:
         os.kill(program.process, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(program.process, 0)[1])
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(ConnectionError):
         program.client.sendall(str(status).encode())
     program.client.close()
     os.close(program.ended)

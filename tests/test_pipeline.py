@@ -85,17 +85,9 @@ def test_another_l2_trains_what_uses_it_and_the_way_back_trains_nothing(finished
 def test_more_replicas_train_the_new_ones_and_the_way_back_nothing(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
     before = entries(project)
-    # The first trains after experiments 1 to 4; each target more costs DVC half a second.
-    more = [
-        "exp",
-        "run",
-        "-S",
-        "replicas=4",
-        "alternatives-train",
-        "experiment@2-exact",
-        "experiment@4-exact",
-        "grid-train",
-    ]
+    # The first target trains after experiments 1 to 4; each target more costs DVC half a second.
+    targets = ("alternatives-train", "experiment@2-exact", "experiment@4-exact", "grid-train")
+    more = ("exp", "run", "-S", "replicas=4", *targets)
     assert set(stages_that_trained(project.dvc(*more, **UNCOUNTED).stdout)) == TRAINING
     assert before < entries(project)
     assert len(entries(project)) == 2 * len(before)
