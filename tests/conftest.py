@@ -1,4 +1,8 @@
-"""What several tests share: one thread of torch, MNIST, the pipeline in small, a browser."""
+"""What several tests share: one thread of torch, MNIST, the pipeline in small, a browser.
+
+The process that hands the tests to the workers reads this first. It needs no torch, which takes long to import and is
+imported only in what the workers call.
+"""
 
 import os
 import shutil
@@ -9,14 +13,11 @@ from subprocess import PIPE
 
 import forkserver
 import pytest
-import torch
 from filelock import FileLock
 from hypothesis import settings
 from pipeline import ENVIRONMENT, Project
 from selenium import webdriver
 from selenium.webdriver.support.wait import WebDriverWait
-
-from nnlib.data.mnist import FILES, download
 
 # No test is timed: on a busy machine a deadline would fail it for nothing.
 settings.register_profile("untimed", deadline=None)
@@ -45,6 +46,8 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     """So small are these networks that a second thread would only wait."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -60,12 +63,16 @@ def torch_as_it_was():
 
 
 def settings_of_torch():
+    import torch
+
     return torch.is_grad_enabled(), torch.get_num_threads(), torch.get_default_dtype(), torch.initial_seed()
 
 
 @pytest.fixture(scope="session")
 def mnist(tmp_path_factory):
     """A folder with MNIST's four files: those of this checkout, else downloaded."""
+    from nnlib.data.mnist import FILES, download
+
     here = Path(__file__).parents[1] / "data" / "raw"
     if not all((here / name).exists() for name in FILES):
         here = tmp_path_factory.mktemp("mnist")

@@ -36,7 +36,8 @@ job = marshal.dumps([{module} + sys.argv[1:], posix.getcwd(), posix.environ])
 files = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, b"".join(n.to_bytes(4, sys.byteorder) for n in range(3)))]
 server.sendmsg([len(job).to_bytes(8, "big")], files)
 server.sendall(job)
-sys.exit(int(server.recv(16) or b"1"))
+status = int(server.recv(16) or b"1")
+posix.kill(posix.getpid(), -status) if status < 0 else sys.exit(status)
 """
 
 

