@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from py_compile import PycInvalidationMode
 
 from ruamel.yaml import YAML
 
@@ -66,6 +68,9 @@ class Project:
             if not name.startswith("reports/") and name != "dvc.lock" and (REPOSITORY / name).exists():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(REPOSITORY / name, folder / name)
+        # So that no program compiles what the copies of this folder have not changed, which a hash decides.
+        for package in ("nnlib", "stages"):
+            compileall.compile_dir(folder / package, quiet=1, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
         project = cls(folder, mnist)
         project.set(**TINY)
         project.git("init", "-q", "-b", "main")

@@ -1,6 +1,6 @@
 """Whatever the door of the parameters lets in comes through every stage to verdicts and a report.
 
-pytest tests/test_any_parameters.py                                   two sets of parameters
+pytest tests/test_any_parameters.py                                   one set of parameters, of a mixture
 pytest tests/test_any_parameters.py --hypothesis-profile=thorough     500
 """
 
@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from pipeline import REPOSITORY, TINY
 
@@ -159,36 +159,40 @@ def drawn(path: Path) -> list[str]:
 
 # Two replicas of four diverge in experiment 1, all in 2 and 3; no cell of the grid is the study's.
 MIXED = {"learning_rate": 1e5, "replicas": 4, "grid": {"l2": [0, "1e-5"], "batch_size": [32.0, 64]}}
-DEEP = {"network": {"layers_dims": EIGHT_HIDDEN}, "replicas": 1, "epochs": 1, "preprocess": {"pool": "all"}}
 FEW = settings.get_current_profile_name() != "thorough"
 
 
-@settings(settings.default, suppress_health_check=[HealthCheck.too_slow], **({"max_examples": 1} if FEW else {}))
+def assert_right(params, folder: Path):
+    """A verdict on every claim, and a report that shows this network, this grid and what diverged."""
+    study = parameters.read_yaml(PUBLISHED)
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"), parse_constant=not_json)
+    assert summary["for"] + summary["against"] + summary["open"] == len(study["claims"])
+    table = pd.read_csv(folder / "verdicts" / "claims.csv")
+    assert list(table["claim"]) == [claim["id"] for claim in study["claims"]]
+
+    replicas = {path.parent.name: pd.read_csv(path) for path in folder.glob("runs/*/replicas.csv")}
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    packed = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
+    assert len([json.loads(data, parse_constant=not_json) for data in packed]) == 4
+    page = html.unescape(re.sub(r"<(script|style|svg)\b.*?</\1>", "", page, flags=re.DOTALL)).replace("\u00a0", " ")
+    texts = {name: drawn(folder / f"figures/{name}.svg") for name in CATALOGUE}
+    for text in (page, (folder / "report.md").read_text(encoding="utf-8"), *map("\n".join, texts.values())):
+        assert not re.findall(r".*\b(?:nan|NaN|inf|None|undefined)\b.*", text)
+
+    dims = params.network.layers_dims
+    for layer, (inputs, units) in enumerate(pairwise(dims), start=1):
+        assert f"W{layer} ({units} × {inputs})" in texts["weight-distributions"]
+    assert "-".join(map(str, dims)) in page
+    assert f"exact {100 * params.evidence.confidence:g} % intervals" in page
+    for cell in train.cells(params).values():
+        assert f"batch {cell.batch_size}, {cell.epochs} epochs, λ {cell.L2:g}" in texts["grid"]
+    lost = replicas["experiment-1"]["test_accuracy"].isna().sum()
+    assert not lost or re.search(rf"experiment 1 plain \([^)]*{lost} diverged of {params.replicas}\)", page)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], phases=[Phase.explicit] if FEW else settings.default.phases)
 @example(changes=MIXED)
 @given(changes=CHANGES)
 def test_whatever_is_let_in_comes_through_to_a_report(changes, raw):
     with pipeline(changes, raw) as (params, folder):
-        study = parameters.read_yaml(PUBLISHED)
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"), parse_constant=not_json)
-        assert summary["for"] + summary["against"] + summary["open"] == len(study["claims"])
-        table = pd.read_csv(folder / "verdicts" / "claims.csv")
-        assert list(table["claim"]) == [claim["id"] for claim in study["claims"]]
-
-        replicas = {path.parent.name: pd.read_csv(path) for path in folder.glob("runs/*/replicas.csv")}
-        page = (folder / "report.html").read_text(encoding="utf-8")
-        packed = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
-        assert len([json.loads(data, parse_constant=not_json) for data in packed]) == 4
-        page = html.unescape(re.sub(r"<(script|style|svg)\b.*?</\1>", "", page, flags=re.DOTALL)).replace("\u00a0", " ")
-        texts = {name: drawn(folder / f"figures/{name}.svg") for name in CATALOGUE}
-        for text in (page, (folder / "report.md").read_text(encoding="utf-8"), *map("\n".join, texts.values())):
-            assert not re.findall(r".*\b(?:nan|NaN|inf|None|undefined)\b.*", text)
-
-        dims = params.network.layers_dims
-        for layer, (inputs, units) in enumerate(pairwise(dims), start=1):
-            assert f"W{layer} ({units} × {inputs})" in texts["weight-distributions"]
-        assert "-".join(map(str, dims)) in page
-        assert f"exact {100 * params.evidence.confidence:g} % intervals" in page
-        for cell in train.cells(params).values():
-            assert f"batch {cell.batch_size}, {cell.epochs} epochs, λ {cell.L2:g}" in texts["grid"]
-        lost = replicas["experiment-1"]["test_accuracy"].isna().sum()
-        assert not lost or re.search(rf"experiment 1 plain \([^)]*{lost} diverged of {params.replicas}\)", page)
+        assert_right(params, folder)

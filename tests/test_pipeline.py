@@ -13,6 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 from pipeline import REPOSITORY, TRAINING, UNCOUNTED, Project, stages_that_ran, stages_that_trained
+from test_any_parameters import assert_right
 
 from nnlib.errors import InputError
 from stages import check, parameters, train
@@ -37,6 +38,8 @@ def test_the_whole_pipeline_writes_every_result(finished: Project):
     for name in ("report.html", "report.md", "weight-diff.csv", *tables):
         assert (finished.folder / "reports" / name).stat().st_size > 40
     assert not list(finished.folder.rglob("*.part"))
+    params = parameters.check(read_yaml(finished.folder / "params.yaml"))
+    assert_right(params, finished.folder / "reports")
 
 
 def test_nothing_runs_a_second_time(finished: Project):
