@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -84,14 +83,8 @@ def trials_needed(share: float, level: float) -> int | None:
     """
     share = max(share, 1 - share)
     n = np.arange(1, MOST + 1)
-    enough = n[stats.binom.sf(_fewest_of_each(MOST, level) - 1, n, share) >= POWER]
+    enough = n[stats.binom.sf(fewest_successes(n, level) - 1, n, share) >= POWER]
     return int(enough.min()) if len(enough) else None
-
-
-@lru_cache(maxsize=8)
-def _fewest_of_each(most: int, level: float) -> Values:
-    """`fewest_successes` of 1 to `most` trials; kept, since all comparisons of a study ask at few levels."""
-    return fewest_successes(np.arange(1, most + 1), level)
 
 
 def fewest_successes(trials: Any, level: float) -> Any:
