@@ -10,7 +10,6 @@ import json
 import re
 import shutil
 from copy import deepcopy
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +24,6 @@ from nnlib.data.mnist import load_raw
 from stages import alternatives, check, evaluate, parameters, preprocess, report, timing, train, verdicts, weight_diff
 from stages.common import PUBLISHED
 from stages.reporting.catalogue import CATALOGUE
-from stages.reporting.figures.style import WIDE
 
 RAW = parameters.read_yaml(REPOSITORY / "params.yaml")
 EXPERIMENTS = parameters.read_yaml(REPOSITORY / "dvc.yaml")["stages"]["experiment"]["foreach"]
@@ -123,10 +121,6 @@ def pipeline(changes: dict, raw):
     with TemporaryDirectory() as name, contextlib.chdir(name), pytest.MonkeyPatch.context() as patch:
         patch.setattr(preprocess, "load_raw", lambda _: raw)
         patch.delenv("REPLICA_STORE", raising=False)
-        if FEW:  # the narrow ones are the same figures again
-            patch.setattr(
-                report, "CATALOGUE", {name: replace(item, layouts=(WIDE,)) for name, item in CATALOGUE.items()}
-            )
         for file in ("dvc.yaml", PUBLISHED):
             Path(file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / file, file)

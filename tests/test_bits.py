@@ -55,7 +55,7 @@ def test_every_level_of_x86_64_gives_the_same_bits(tmp_path, quick_python):
             # A library asks what it may compute for as it is imported, and the quick `python` has imported them all.
             [sys.executable if variables else "python", "-m", "program"],
             cwd=tmp_path,
-            env=os.environ | ENVIRONMENT | {"PYTHONPATH": str(REPOSITORY)} | variables,
+            env=os.environ | {"PATH": ENVIRONMENT["PATH"], "PYTHONPATH": str(REPOSITORY)} | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

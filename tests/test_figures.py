@@ -23,13 +23,14 @@ NETWORK = {"initialization": "xavier"}
 CASES = {
     "as usual": SMALL,
     "one replica, one hidden layer": SMALL | {"replicas": 1, "network": NETWORK | {"layers_dims": [784, 12, 10]}},
-    "eight hidden layers, many replicas of other seeds": SMALL
-    | {"replicas": MANY_DOTS + 1, "seed": 1000, "network": NETWORK | {"layers_dims": [784, *[6] * 8, 10]}},
+    "eight hidden layers, other seeds": SMALL
+    | {"seed": 1000, "network": NETWORK | {"layers_dims": [784, *[6] * 8, 10]}},
     "no hidden layer, one cell that is not the study's": SMALL
     | {"grid": {"batch_size": [7], "epochs": [3], "l2": [0]}, "network": NETWORK | {"layers_dims": [784, 10]}},
     "many units, experiment 3 diverged": SMALL
     | {"network": NETWORK | {"layers_dims": [784, 50, 10]}, "diverged": ("experiment-3",)},
     "all diverged": SMALL | {"diverged": (*ALL, *(f"grid-b{b}-e{e}-l0.01" for b in (32, 64) for e in (1, 2)))},
+    "many replicas": SMALL | {"replicas": MANY_DOTS + 1},
 }
 
 

@@ -135,12 +135,9 @@ function logSumExp(Z, k, classes) {
 
 function softmax(Z, m) {
   const classes = Z.length / m, A = new Float64Array(Z.length);
-  for (let start = 0; start < Z.length; start += classes) {
-    const end = start + classes;
-    let largest = -Infinity, sum = 0;
-    for (let i = start; i < end; i++) largest = Math.max(largest, Z[i]);
-    for (let i = start; i < end; i++) sum += A[i] = Math.exp(Z[i] - largest);
-    for (let i = start; i < end; i++) A[i] /= sum;
+  for (let k = 0; k < m; k++) {
+    const total = logSumExp(Z, k, classes);
+    for (let c = 0; c < classes; c++) A[k * classes + c] = Math.exp(Z[k * classes + c] - total);
   }
   return A;
 }
