@@ -137,14 +137,14 @@ FOLLOW = (
     IN_THE_PAGE
     + """
 const [parameters, batches, settings] = arguments;
-const layers = parameters.map(({ W, b }) => ({ W: Float64Array.from(W), b: Float64Array.from(b) }));
+const layers = parameters.map(({ W, b }) => ({ W: W.map((row) => Float64Array.from(row)), b: Float64Array.from(b) }));
 const grads = worker.emptyGradients(layers);
 digits.then((digits) => {
   const costs = batches.map((batch) => {
     const { X, labels } = worker.part(digits, batch), l2 = worker.l2Cost(layers, settings.L2, batch.length);
     return worker.trainStep(X, labels, layers, grads, settings) + l2;
   });
-  done([layers.map(({ W, b }) => ({ W: Array.from(W), b: Array.from(b) })), costs]);
+  done([layers.map(({ W, b }) => ({ W: W.flatMap((row) => [...row]), b: [...b] })), costs]);
 });"""
 )
 
@@ -161,7 +161,9 @@ def test_steps_agree_with_nnlib(opened, network, batchnorm, rule):
     X, Y = GREYS, TRAIN[1].double()
     parameters = initialize_parameters(NETWORKS[network], seed=3, dtype=torch.float64)
     layers = range(1, len(NETWORKS[network]))
-    given = [{name: parameters[f"{name}{layer}"].flatten().tolist() for name in "Wb"} for layer in layers]
+    given = [
+        {"W": parameters[f"W{layer}"].tolist(), "b": parameters[f"b{layer}"].flatten().tolist()} for layer in layers
+    ]
     orders = [torch.randperm(400, generator=torch.Generator().manual_seed(epoch)).split(9) for epoch in range(2)]
     batches = [batch for order in orders for batch in order][-50:]
     expected = []
@@ -188,7 +190,7 @@ def test_first_weights_have_the_rules_deviation_and_the_seed_decides_them(page, 
                 """const source = document.getElementById("explosion-network").textContent;
                 const [first] = new Function("seed", "rule", source +
                   "; return initializeParameters([784, 50, 10], rule, randomNumbers(seed))")(...arguments);
-                return Array.from(first.W);""",
+                return first.W.flatMap((row) => [...row]);""",
                 seed,
                 rule,
             )

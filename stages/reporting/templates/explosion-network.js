@@ -1,8 +1,8 @@
 // nnlib in JavaScript, in double precision, under nnlib's names; each backward stands under its forward.
 //
-// Arrays lie as nnlib's do in memory for W (out, in), and example after example for all else: unit u of example k of n
-// units is A[k * n + u]. The input of a layer is a list of m examples { features, values, start, end }: from start to
-// end, which features are not 0, and their values. All examples of a set share the two arrays, which keeps them close.
+// W is a list of rows: W[u][i] is unit u's weight for feature i. All else lies example after example: unit u of example k
+// of n units is A[k * n + u]. The input of a layer is a list of m examples { features, values, start, end }: from start
+// to end, which features are not 0, and their values. All examples of a set share the two arrays, which keeps them close.
 
 const BATCHNORM_EPSILON = 1e-8;
 
@@ -35,24 +35,24 @@ function examplesOf(A, m) {
 
 // --- One layer: nnlib/layers.py ---
 
-/** Z = W A + b. Five units at a time, so that a feature is read once for all five; the last ones may be the same. */
+/** Z = W A + b. Five units at a time, so that a feature is read once for all five; the last ones may be the same. All
+ *  examples pass before the next five units, whose weights then stay in the processor's first cache. */
 function linearForward(A_prev, W, b) {
-  const m = A_prev.length, out = b.length, n = W.length / out;
+  const m = A_prev.length, out = b.length, last = out - 1;
   const Z = new Float64Array(m * out);
-  for (let k = 0; k < m; k++) {
-    const { features, values, start, end } = A_prev[k], z = k * out;
-    for (let u = 0; u < out; u += 5) {
-      const last = out - 1;
-      const u1 = Math.min(u + 1, last), u2 = Math.min(u + 2, last), u3 = Math.min(u + 3, last), u4 = Math.min(u + 4, last);
-      const row = u * n, row1 = u1 * n, row2 = u2 * n, row3 = u3 * n, row4 = u4 * n;
+  for (let u = 0; u < out; u += 5) {
+    const u1 = Math.min(u + 1, last), u2 = Math.min(u + 2, last), u3 = Math.min(u + 3, last), u4 = Math.min(u + 4, last);
+    const row = W[u], row1 = W[u1], row2 = W[u2], row3 = W[u3], row4 = W[u4];
+    for (let k = 0; k < m; k++) {
+      const { features, values, start, end } = A_prev[k], z = k * out;
       let sum = b[u], sum1 = b[u1], sum2 = b[u2], sum3 = b[u3], sum4 = b[u4];
       for (let j = start; j < end; j++) {
         const i = features[j], a = values[j];
-        sum += W[row + i] * a;
-        sum1 += W[row1 + i] * a;
-        sum2 += W[row2 + i] * a;
-        sum3 += W[row3 + i] * a;
-        sum4 += W[row4 + i] * a;
+        sum += row[i] * a;
+        sum1 += row1[i] * a;
+        sum2 += row2[i] * a;
+        sum3 += row3[i] * a;
+        sum4 += row4[i] * a;
       }
       Z[z + u] = sum;
       Z[z + u1] = sum1;
@@ -68,32 +68,34 @@ function linearForward(A_prev, W, b) {
  *  `updateParameters` adds, to go over W once. Units whose dZ is 0 have no part in it; the others go five at a time, made
  *  up to five by unit 0 with a share of 0. */
 function linearBackward(dZ, A_prev, dW, db) {
-  const m = A_prev.length, out = db.length, n = dW.length / out;
-  const rows = new Uint32Array(out + 4), shares = new Float64Array(out + 4);
-  dW.fill(0);
-  db.fill(0);
+  const m = A_prev.length, out = db.length;
+  const active = [], shares = new Float64Array(out + 4);
+  for (const values of [...dW, db]) values.fill(0);
   for (let k = 0; k < m; k++) {
     const { features, values, start, end } = A_prev[k];
-    let active = 0;
+    let count = 0;
     for (let u = 0; u < out; u++) {
       const share = dZ[k * out + u] / m;
       if (share === 0) continue;
       db[u] += share;
-      rows[active] = u * n;
-      shares[active++] = share;
+      active[count] = dW[u];
+      shares[count++] = share;
     }
-    for (; active % 5 !== 0; active++) rows[active] = shares[active] = 0;
-    for (let t = 0; t < active; t += 5) {
-      const row = rows[t], row1 = rows[t + 1], row2 = rows[t + 2], row3 = rows[t + 3], row4 = rows[t + 4];
+    for (; count % 5 !== 0; count++) {
+      active[count] = dW[0];
+      shares[count] = 0;
+    }
+    for (let t = 0; t < count; t += 5) {
+      const row = active[t], row1 = active[t + 1], row2 = active[t + 2], row3 = active[t + 3], row4 = active[t + 4];
       const share = shares[t], share1 = shares[t + 1], share2 = shares[t + 2], share3 = shares[t + 3];
       const share4 = shares[t + 4];
       for (let j = start; j < end; j++) {
         const i = features[j], a = values[j];
-        dW[row + i] += share * a;
-        dW[row1 + i] += share1 * a;
-        dW[row2 + i] += share2 * a;
-        dW[row3 + i] += share3 * a;
-        dW[row4 + i] += share4 * a;
+        row[i] += share * a;
+        row1[i] += share1 * a;
+        row2[i] += share2 * a;
+        row3[i] += share3 * a;
+        row4[i] += share4 * a;
       }
     }
   }
@@ -101,12 +103,12 @@ function linearBackward(dZ, A_prev, dW, db) {
 
 /** dA_prev = Wᵀ dZ, the third of nnlib's `linear_backward`; apart, since nobody needs the gradient of the pixels. */
 function linearBackwardInput(dZ, W, m) {
-  const out = dZ.length / m, n = W.length / out;
+  const out = W.length, n = W[0].length;
   const dA_prev = new Float64Array(m * n);
   for (let k = 0; k < m; k++) {
     for (let i = 0; i < n; i++) {
       let sum = 0;
-      for (let u = 0; u < out; u++) sum += W[u * n + i] * dZ[k * out + u];
+      for (let u = 0; u < out; u++) sum += W[u][i] * dZ[k * out + u];
       dA_prev[k * n + i] = sum;
     }
   }
@@ -125,19 +127,20 @@ function reluBackward(dA, Z) {
   return dZ;
 }
 
-/** log Σ exp(Z) over the classes of example k; the largest is taken out first, so that exp stays finite. */
-function logSumExp(Z, k, classes) {
-  let largest = -Infinity, sum = 0;
-  for (let c = 0; c < classes; c++) largest = Math.max(largest, Z[k * classes + c]);
-  for (let c = 0; c < classes; c++) sum += Math.exp(Z[k * classes + c] - largest);
-  return largest + Math.log(sum);
+/** The largest Z of example k; taken out of each first, it keeps exp finite. */
+function largest(Z, k, classes) {
+  let most = -Infinity;
+  for (let c = 0; c < classes; c++) most = Math.max(most, Z[k * classes + c]);
+  return most;
 }
 
 function softmax(Z, m) {
   const classes = Z.length / m, A = new Float64Array(Z.length);
   for (let k = 0; k < m; k++) {
-    const total = logSumExp(Z, k, classes);
-    for (let c = 0; c < classes; c++) A[k * classes + c] = Math.exp(Z[k * classes + c] - total);
+    const first = k * classes, end = first + classes, most = largest(Z, k, classes);
+    let sum = 0;
+    for (let i = first; i < end; i++) sum += A[i] = Math.exp(Z[i] - most);
+    for (let i = first; i < end; i++) A[i] /= sum;
   }
   return A;
 }
@@ -193,8 +196,8 @@ const INITIALIZATIONS = {
 function initializeParameters(layersDims, rule, random) {
   return layersDims.slice(1).map((out, l) => {
     const fanIn = layersDims[l], deviation = INITIALIZATIONS[rule](fanIn, out);
-    const W = Float64Array.from({ length: fanIn * out }, () => deviation * normal(random));
-    return { W, b: new Float64Array(out) };
+    const row = () => Float64Array.from({ length: fanIn }, () => deviation * normal(random));
+    return { W: Array.from({ length: out }, row), b: new Float64Array(out) };
   });
 }
 
@@ -229,15 +232,20 @@ function lModelBackward(ZL, labels, caches, layers, grads, { useBatchnorm, batch
 
 /** Arrays of the layers' shapes, for `lModelBackward` to write into. */
 function emptyGradients(layers) {
-  return layers.map(({ W, b }) => ({ W: new Float64Array(W.length), b: new Float64Array(b.length) }));
+  return layers.map(({ W, b }) => ({ W: W.map((row) => new Float64Array(row.length)), b: new Float64Array(b.length) }));
 }
 
 /** −1/m Σ log ŷ of the true class, from the output layer's Z. */
 function crossEntropyFromLogits(ZL, labels) {
   const m = labels.length, classes = ZL.length / m;
-  let sum = 0;
-  for (let k = 0; k < m; k++) sum += logSumExp(ZL, k, classes) - ZL[k * classes + labels[k]];
-  return sum / m;
+  let cost = 0;
+  for (let k = 0; k < m; k++) {
+    const most = largest(ZL, k, classes);
+    let sum = 0;
+    for (let c = 0; c < classes; c++) sum += Math.exp(ZL[k * classes + c] - most);
+    cost += most + Math.log(sum) - ZL[k * classes + labels[k]];
+  }
+  return cost / m;
 }
 
 /** The L2 term of the cost, λ/(2m) Σ W². */
@@ -248,27 +256,27 @@ function l2Cost(layers, L2, m) {
 /** Σ W² over all layers, biases left out. */
 function sumSquaredWeights(layers) {
   let sum = 0;
-  for (const { W } of layers) for (let i = 0; i < W.length; i++) sum += W[i] * W[i];
+  for (const { W } of layers) for (const row of W) for (let i = 0; i < row.length; i++) sum += row[i] * row[i];
   return sum;
 }
 
 /** values − α (gradient + decay · values), in place. Four at a time, after the first few that are no four, takes half as
- *  long as one by one. */
+ *  long in a browser as one by one. */
 function descend(values, gradient, learningRate, decay) {
-  const n = values.length, few = n % 4;
-  for (let i = 0; i < few; i++) values[i] -= learningRate * (gradient[i] + decay * values[i]);
+  const n = values.length, few = n % 4, keep = 1 - learningRate * decay;
+  for (let i = 0; i < few; i++) values[i] = keep * values[i] - learningRate * gradient[i];
   for (let i = few; i < n; i += 4) {
-    values[i] -= learningRate * (gradient[i] + decay * values[i]);
-    values[i + 1] -= learningRate * (gradient[i + 1] + decay * values[i + 1]);
-    values[i + 2] -= learningRate * (gradient[i + 2] + decay * values[i + 2]);
-    values[i + 3] -= learningRate * (gradient[i + 3] + decay * values[i + 3]);
+    values[i] = keep * values[i] - learningRate * gradient[i];
+    values[i + 1] = keep * values[i + 1] - learningRate * gradient[i + 1];
+    values[i + 2] = keep * values[i + 2] - learningRate * gradient[i + 2];
+    values[i + 3] = keep * values[i + 3] - learningRate * gradient[i + 3];
   }
 }
 
 /** Plain gradient descent, θ − α dθ, in place; with L2 dW is (λ / m) W more than the cross-entropy's. */
 function updateParameters(layers, grads, learningRate, L2, m) {
   layers.forEach(({ W, b }, l) => {
-    descend(W, grads[l].W, learningRate, L2 / m);
+    W.forEach((row, u) => descend(row, grads[l].W[u], learningRate, L2 / m));
     descend(b, grads[l].b, learningRate, 0);
   });
 }
@@ -286,7 +294,7 @@ function accuracy(ZL, labels) {
   const m = labels.length, classes = ZL.length / m;
   const right = labels.filter((label, k) => {
     const scores = ZL.subarray(k * classes, (k + 1) * classes);
-    return scores.indexOf(Math.max(...scores)) === label;
+    return scores.indexOf(largest(ZL, k, classes)) === label;
   });
   return right.length / m;
 }
@@ -297,13 +305,15 @@ function accuracy(ZL, labels) {
 function radialShares(layers, grads) {
   return layers.slice(0, -1).map(({ W, b }, l) => {
     let along = 0, gradient = 0, length = 0;
-    for (const [values, slopes] of [[W, grads[l].W], [b, grads[l].b]]) {
+    const slopes = [...grads[l].W, grads[l].b];
+    [...W, b].forEach((values, part) => {
+      const slope = slopes[part];
       for (let i = 0; i < values.length; i++) {
-        along += values[i] * slopes[i];
-        gradient += slopes[i] * slopes[i];
+        along += values[i] * slope[i];
+        gradient += slope[i] * slope[i];
         length += values[i] * values[i];
       }
-    }
+    });
     return along / (Math.sqrt(gradient) * Math.sqrt(length));
   });
 }
@@ -311,7 +321,7 @@ function radialShares(layers, grads) {
 /** All weights and biases of the hidden layers times a factor, in place. */
 function scaleHidden(layers, factor) {
   for (const { W, b } of layers.slice(0, -1)) {
-    for (const values of [W, b]) for (let i = 0; i < values.length; i++) values[i] *= factor;
+    for (const values of [...W, b]) for (let i = 0; i < values.length; i++) values[i] *= factor;
   }
 }
 
