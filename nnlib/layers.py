@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nnlib.arguments import choose, not_negative, positive
+from nnlib.arguments import choose, not_negative, positive, what
 from nnlib.errors import InputError
 from nnlib.shapes import arrays, tensor
 
@@ -82,7 +82,7 @@ def relu(Z: Tensor) -> tuple[Tensor, Tensor]:
 @arrays(dA="...", activation_cache="...")
 def relu_backward(dA: Tensor, activation_cache: Tensor) -> Tensor:
     """dZ = dA where Z > 0, else 0."""
-    return dA * (activation_cache > 0)
+    return dA.where(activation_cache > 0, 0)
 
 
 @arrays(Z="classes m")
@@ -182,7 +182,10 @@ def strengths(L2: float | Tensor, like: Tensor) -> Tensor:
     """λ as a tensor of shape (), or (R,) where there is one for each network of `like (R, ..., ...)`."""
     if isinstance(L2, float | int):
         return torch.tensor(not_negative("L2", L2), dtype=like.dtype, device=like.device)
-    strength = tensor("L2", L2).to(like)
+    strength = tensor("L2", L2)
+    if strength.dtype is torch.bool:
+        raise InputError(f"L2: expected numbers, got {what(L2)}")
+    strength = strength.to(like)
     if strength.numel() == 1:
         strength = strength.reshape(())
     elif like.ndim > 1 and strength.shape != like.shape[:-2]:

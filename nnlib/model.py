@@ -241,4 +241,4 @@ def predict(X: Tensor, Y: Tensor, parameters: Parameters, *, use_batchnorm: bool
     """
     AL, _ = l_model_forward(X, parameters, use_batchnorm)
     correct = (AL.argmax(-2) == Y.argmax(-2)).double().mean(-1)
-    return correct.where(AL.isfinite().all(-1).all(-1), torch.nan)
+    return correct.where(AL.isfinite().flatten(-2).all(-1), torch.nan)

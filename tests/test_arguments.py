@@ -204,6 +204,7 @@ MISTAKES = [
     (nnlib.linear_backward, {"cache": (A, W)}, "cache"),
     (nnlib.linear_backward, {"L2": torch.tensor([0.1, -0.1])}, "L2"),
     (nnlib.linear_backward, {"L2": torch.inf}, "L2"),
+    *[(nnlib.linear_backward, {"L2": kind}, "L2") for kind in (True, np.bool_(True), torch.tensor(True), [True])],
     (nnlib.linear_activation_forward, {"activation": ["relu"]}, "activation"),
     (nnlib.apply_batchnorm, {"epsilon": 0.0}, "epsilon"),
     (nnlib.update_parameters, {"learning_rate": torch.nan}, "learning_rate"),

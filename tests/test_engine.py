@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import platform
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -17,7 +19,7 @@ from nnlib import Run, Settings, train_replicas
 from nnlib.data.files import load_tensors, save_tensors
 from nnlib.engine import batched, compiled, replicas
 from nnlib.engine.functions import EXP_LOWEST, LANES, constants, exp
-from nnlib.engine.lanes import load, store
+from nnlib.engine.lanes import load, prefetch, store
 from nnlib.engine.layout import to_ink
 from nnlib.layers import BATCHNORM_EPSILON
 from nnlib.training import evaluate_cost, l_layer_model
@@ -334,6 +336,21 @@ def test_weights_begin_where_a_cache_line_does(size):
         copy = compiled.on_cache_lines(array)
         assert copy.ctypes.data % 64 == 0
         assert np.array_equal(copy, array.flatten())
+
+
+def test_no_lane_is_blank_where_a_set_passes_in_parts():
+    assert compiled.CHUNK % len(LANES) == 0
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86-64's instructions")
+def test_what_is_fetched_ahead_is_data_to_read_for_every_cache():
+    @njit
+    def ahead(array):
+        prefetch(array, 3)
+
+    ahead(np.zeros(4, np.uint16))
+    (code,) = ahead.inspect_asm().values()
+    assert set(re.findall(r"prefetch\w+(?=\t)", code)) == {"prefetcht0"}
 
 
 def test_it_ends_when_all_replicas_have_stopped():

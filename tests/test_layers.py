@@ -74,6 +74,11 @@ def test_linear_layer_agrees_with_autograd(L2, replicas):
         assert_close(ours, expected, **EXACT)
 
 
+def test_no_gradient_passes_where_relu_cut_be_it_infinite():
+    dA = torch.tensor([[torch.inf, -torch.inf, torch.nan, torch.inf]])
+    assert layers.relu_backward(dA, torch.tensor([[-1.0, 0.0, -2.0, 3.0]])).tolist() == [[0, 0, 0, torch.inf]]
+
+
 @REPLICAS
 @pytest.mark.parametrize("activation", ["relu", "softmax"])
 def test_linear_and_activation_together_agree_with_autograd(activation, replicas):

@@ -58,7 +58,7 @@ class Step:
     """
 
     def __init__(self, weights: Weights, m: int, settings: Settings) -> None:
-        first = weights.layers[0]
+        first, *_ = weights.layers
         sizes = [W.shape[1] for W in weights.layers]
         replicas = first.shape[0]
         self.weights = weights
@@ -164,7 +164,7 @@ def train_batched(
                 seen = torch.stack([train_cost, validation_cost, squares]).cpu()
                 looks.append((run.step, seen.masked_fill(~run.running, torch.nan)))
                 keep(run, parameters, run.look(seen[0], seen[1], settings))
-                for replica in range(run.replicas if progress else 0):
+                for replica in range(run.replicas) if progress else ():
                     progress(replica, run.step, seen[1, replica].item())  # type: ignore[misc]
     keep(run, parameters, run.running)
     run.log(looks)

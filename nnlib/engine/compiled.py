@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Event
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from nnlib.seeds import epoch_order
 
 WIDEST = 32  # units of the first layer in a block: as many sums as the registers of every x86-64 level hold
 CHUNK = 480  # examples of a set that pass at a time, so that their activations stay in the cache
+CACHE_LINE = 64  # bytes
 AT_ONCE = 10**8  # multiplications in a call, some tenths of a second: Ctrl-C is heard between calls
 
 
@@ -42,8 +44,8 @@ class Sets:
 
 def on_cache_lines(array: np.ndarray) -> np.ndarray:
     """A flat copy that begins where a cache line does, so that few rows lie across one line more than they need."""
-    room = np.empty(array.nbytes + 64, np.uint8)
-    copy = room[-room.ctypes.data % 64 :][: array.nbytes].view(array.dtype)
+    room = np.empty(array.nbytes + CACHE_LINE, np.uint8)
+    copy = room[-room.ctypes.data % CACHE_LINE :][: array.nbytes].view(array.dtype)
     copy[:] = array.flatten()
     return copy
 
@@ -77,7 +79,7 @@ class Replica:
         biases[: self.dims[1]] = arrays["b1"].ravel()
         return Network(
             dims=self.dims,
-            W1=on_cache_lines(rows.reshape(self.blocks, self.width, -1).transpose(0, 2, 1)),
+            W1=on_cache_lines(rows.reshape(self.blocks, self.width, self.dims[0]).transpose(0, 2, 1)),
             W=np.concatenate([np.empty(0, self.dtype), *(arrays[f"W{layer}"].ravel() for layer in later)]),
             b=np.concatenate([biases, *(arrays[f"b{layer}"].ravel() for layer in later)]),
         )
@@ -85,7 +87,8 @@ class Replica:
     def parameters(self) -> Parameters:
         """As they were given, with every NaN the same NaN: processors differ in which they make."""
         net, dims = self.net, self.dims
-        rows = net.W1.reshape(self.blocks, -1, self.width).transpose(0, 2, 1).reshape(-1, dims[0])
+        blocks = net.W1.reshape(self.blocks, dims[0], self.width)
+        rows = blocks.transpose(0, 2, 1).reshape(self.blocks * self.width, dims[0])
         arrays = {"W1": rows[: dims[1]], "b1": net.b[: dims[1]]}
         at, row = 0, len(rows)
         for layer, (n_in, n) in enumerate(itertools.pairwise(dims[1:]), start=2):
@@ -93,7 +96,7 @@ class Replica:
             at, row = at + n * n_in, row + n
         return {
             name: torch.from_numpy(np.where(np.isnan(value), self.dtype.type(np.nan), value)).view(
-                1, -1, 1 if name[0] == "b" else value.shape[-1]
+                1, -1, 1 if name[0] == "b" else value.shape[1]
             )
             for name, value in arrays.items()
         }
@@ -109,7 +112,7 @@ class Replica:
             A=A if self.settings.use_batchnorm else Z,
             dZ=dZ,
             deviation=np.zeros(rows, self.dtype),
-            sums=np.zeros(columns * max(self.width, 2), self.dtype),
+            sums=np.zeros(columns * self.width, self.dtype),
         )
 
     def learn(self, ink: Ink, order: np.ndarray, begin: int, end: int) -> tuple[float, float]:
@@ -164,7 +167,8 @@ def train_one(
     an_epoch = -(-examples // settings.batch_size)
     at_once = max(1, AT_ONCE // (settings.batch_size * len(replica.net.W1)))
     looks: list[tuple[int, Tensor]] = []
-    order, ordered = np.empty(0, np.int64), -1
+    order: Any = None
+    ordered: int | None = None
     while run.step < last_step and bool(run.running):
         if stopped.is_set():
             raise InterruptedError
@@ -222,7 +226,7 @@ def accuracies(ink: Ink, parameters: Parameters, settings: Settings, threads: in
     """`nnlib.model.predict` of each network over a set."""
 
     def one(k: int) -> float:
-        return Replica({name: value[k : k + 1] for name, value in parameters.items()}, settings).accuracy(ink)
+        return Replica({name: value[[k]] for name, value in parameters.items()}, settings).accuracy(ink)
 
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(one, range(len(parameters["W1"]))))

@@ -155,13 +155,13 @@ def cross_entropy(label, order, begin, m, row, n, mem, c):
 
 @part
 def count_correct(label, order, begin, m, row, n, mem):
-    """How many labels have the largest Z, the first of equal ones; −1 where a Z is not finite."""
-    correct = 0
+    """How many labels have the largest Z, the first of equal ones; NaN where a Z is not finite."""
+    correct = 0.0
     for e in range(m):
         guess = row
         for j in range(row, row + n):
             if not np.isfinite(mem.Z[j * mem.columns + e]):
-                return -1
+                return np.nan
             if mem.Z[j * mem.columns + e] > mem.Z[guess * mem.columns + e]:
                 guess = j
         correct += guess - row == label[order[begin + e]]
@@ -256,15 +256,14 @@ def propagate(net, ink, order, begin, end, mem, use_batchnorm, exact, learn, cou
     cost : Σ −log softmax of the labels; with `count` how many are right, NaN where an output is not finite
     squares : Σ W²
     """
-    result, squares = 0.0, 0.0
+    result = squares = 0.0
     for first in range(begin, end, mem.batch):
         m = min(mem.batch, end - first)
         for e in range(mem.columns):
             mem.present[e] = e < m
         row, n, at = forward(net, ink, order, first, m, mem, use_batchnorm, c, units)
         if count:
-            correct = count_correct(ink.label, order, first, m, row, n, mem)
-            result = result + correct if correct >= 0 else np.nan
+            result += count_correct(ink.label, order, first, m, row, n, mem)
         elif not learn or first + m == end:
             result += cross_entropy(ink.label, order, first, m, row, n, mem, c)
         if first + m == end:

@@ -24,13 +24,14 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 
 # Registers of eight compile well on every x86-64 level; a count is a multiple of it.
 WIDEST = 8
+PLACE = ir.IntType(32)  # in a register
 
 
 class Lanes(types.Type):
     """The type of `count` numbers of one float type."""
 
     def __init__(self, dtype: types.Float, count: int) -> None:
-        self.dtype, self.count = dtype, count
+        self.dtype, self.count, self.align = dtype, count, dtype.bitwidth // 8
         super().__init__(name=f"Lanes({dtype}, {count})")
 
 
@@ -49,11 +50,11 @@ def _join(builder: Any, struct: Any, vectors: Any) -> Any:
     return joined
 
 
-def _each(builder: Any, operation: Any, *values: Any) -> Any:
+def _each(builder: Any, operation: Any, value: Any, *more: Any) -> Any:
     """An operation on the vectors of one or more values, as a value."""
-    struct = values[0].type
-    parts = ([builder.extract_value(value, place) for value in values] for place in range(len(struct.elements)))
-    return _join(builder, struct, [operation(*part) for part in parts])
+    places = range(len(value.type.elements))
+    parts = ([builder.extract_value(one, place) for one in (value, *more)] for place in places)
+    return _join(builder, value.type, [operation(*part) for part in parts])
 
 
 def _addresses(context: Any, builder: Any, struct: Any, array_type: Any, array: Any, index: Any) -> Any:
@@ -70,9 +71,9 @@ def load(typingctx: Any, array: Any, index: Any, like: Any) -> Any:
     lanes = Lanes(array.dtype, like.count)
 
     def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        struct, align = context.get_value_type(lanes), lanes.dtype.bitwidth // 8
+        struct = context.get_value_type(lanes)
         places = _addresses(context, builder, struct, sig.args[0], *arguments[:2])
-        return _join(builder, struct, [builder.load(place, align=align) for place in places])
+        return _join(builder, struct, [builder.load(place, align=lanes.align) for place in places])
 
     return lanes(array, types.intp, like), generate
 
@@ -82,9 +83,9 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
     """Write them into a flat array from an index on."""
 
     def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        struct, align = context.get_value_type(value), value.dtype.bitwidth // 8
+        struct = context.get_value_type(value)
         for part, place in enumerate(_addresses(context, builder, struct, sig.args[0], *arguments[:2])):
-            builder.store(builder.extract_value(arguments[2], part), place, align=align)
+            builder.store(builder.extract_value(arguments[2], part), place, align=value.align)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), generate
@@ -103,10 +104,8 @@ def fill(typingctx: Any, number: Any, like: Any) -> Any:
 
 def _spread(builder: Any, struct: Any, number: Any) -> Any:
     def vector(kind: Any) -> Any:
-        one = builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
-        return builder.shuffle_vector(
-            one, one, ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count)
-        )
+        one = builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.Constant(PLACE, 0))
+        return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(PLACE, kind.count), [0] * kind.count))
 
     return _join(builder, struct, [vector(kind) for kind in struct.elements])
 
@@ -133,11 +132,10 @@ def total(typingctx: Any, lanes: Any) -> Any:
         added = builder.extract_value(value, 0)
         for place in range(1, len(value.type.elements)):
             added = builder.fadd(added, builder.extract_value(value, place))
-        number = ir.IntType(32)
         for half in (4, 2, 1):
-            mask = [ir.Constant(ir.VectorType(number, half), [start + i for i in range(half)]) for start in (0, half)]
+            mask = [ir.Constant(ir.VectorType(PLACE, half), [start + i for i in range(half)]) for start in (0, half)]
             added = builder.fadd(*(builder.shuffle_vector(added, added, one) for one in mask))
-        return builder.extract_element(added, ir.Constant(number, 0))
+        return builder.extract_element(added, ir.Constant(PLACE, 0))
 
     return lanes.dtype(lanes), generate
 
@@ -164,12 +162,11 @@ def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
     """Ask for the cache line of an element, which may lie outside the array; changes nothing but the time."""
 
     def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        data = context.make_array(sig.args[0])(context, builder, arguments[0]).data
-        place = builder.bitcast(builder.gep(data, [arguments[1]]), byte)
-        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        function = builder.module.declare_intrinsic("llvm.prefetch", (byte,), kind)
-        builder.call(function, [place, *(ir.Constant(number, option) for option in (0, 3, 1))])
+        data, option = context.make_array(sig.args[0])(context, builder, arguments[0]).data, ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [data.type, option, option, option])
+        function = builder.module.declare_intrinsic("llvm.prefetch", (data.type,), kind)
+        reading, every_level, of_data = (ir.Constant(option, value) for value in (0, 3, 1))
+        builder.call(function, [builder.gep(data, [arguments[1]]), reading, every_level, of_data])
         return context.get_dummy_value()
 
     return types.void(array, types.intp), generate

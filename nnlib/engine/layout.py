@@ -17,8 +17,6 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from nnlib.engine.functions import compiled
-
 
 class Ink(NamedTuple):
     """Examples: their inked pixels, and their labels."""
@@ -58,55 +56,14 @@ def to_ink(X: Tensor, Y: Tensor) -> Ink:
     Up to 256 different values, MNIST's grey levels, take a byte for each inked pixel, more take four. Without blanks a
     step costs what its products cost, without a matrix library's help: several times as much as the batched engine.
     """
-    values = X.numpy()
-    start = np.zeros(values.shape[1] + 1, np.int64)
-    count_ink(values, start[1:])
-    np.cumsum(start, out=start)
-    pixel = np.empty(start[-1], np.uint16 if len(values) <= 2**16 else np.uint32)
-    value = np.empty(start[-1], values.dtype)
-    find_ink(values, start, pixel, value)
-    table, grey = np.zeros(256, values.dtype), np.empty(len(value), np.uint8)
-    label = Y.argmax(0).numpy()
-    if number_values(value, value.view(f"i{value.itemsize}"), np.full(1024, -1), table, grey) >= 0:
-        return Ink(pixel, grey, table, start, label)
-    many, place = np.unique(value, return_inverse=True)
-    return Ink(pixel, place.astype(np.uint32), many, start, label)
-
-
-@compiled
-def count_ink(X, count):
-    """Add to `count` how many pixels of each example are inked."""
-    for p in range(X.shape[0]):
-        for x in range(X.shape[1]):
-            count[x] += X[p, x] != 0
-
-
-@compiled
-def find_ink(X, start, pixel, value):
-    """List the inked pixels of X, features × examples, example by example; `start` has room for each."""
-    at = start[:-1].copy()
-    for p in range(X.shape[0]):
-        for x in range(X.shape[1]):
-            if X[p, x] != 0:
-                pixel[at[x]], value[at[x]] = p, X[p, x]
-                at[x] += 1
-
-
-@compiled
-def number_values(value, bits, seen, table, code):
-    """Number the different values as they come, if there are at most 256; how many there are, or −1 for more.
-
-    `seen` is an open hash table of 1,024 numbers, −1 for none, where a value lies near its last bits.
-    """
-    found = 0
-    for k in range(len(value)):
-        slot = (bits[k] ^ (bits[k] >> 13)) & 1023
-        while seen[slot] >= 0 and table[seen[slot]] != value[k]:
-            slot = (slot + 1) & 1023
-        if seen[slot] < 0:
-            if found == 256:
-                return -1
-            seen[slot], table[found] = found, value[k]
-            found += 1
-        code[k] = seen[slot]
-    return found
+    examples = np.ascontiguousarray(X.numpy().T)
+    inked = examples != 0
+    value, pixel = examples[inked], inked.nonzero()[1]
+    values = np.unique(value)
+    return Ink(
+        pixel=pixel.astype(np.uint16 if len(X) <= 2**16 else np.uint32),
+        grey=np.searchsorted(values, value).astype(np.uint8 if len(values) <= 2**8 else np.uint32),
+        values=values,
+        start=np.append(0, inked.sum(1).cumsum()),
+        label=Y.argmax(0).numpy(),
+    )

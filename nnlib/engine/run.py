@@ -54,7 +54,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name, check in (SETTINGS | {"epochs": whole()}).items():
             object.__setattr__(self, name, check(name, getattr(self, name)))
-        per_network(self.L2, torch.zeros(1, dtype=torch.float64))
+        per_network(self.L2, torch.empty((), dtype=torch.float64))
 
     def of(self, replica: int) -> Settings:
         """The same with the λ of one replica."""

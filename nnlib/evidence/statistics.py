@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -82,9 +83,16 @@ def trials_needed(share: float, level: float) -> int | None:
     exact, without drawing. None where `MOST` do not suffice, as for a share of one half.
     """
     share = max(share, 1 - share)
-    n = np.arange(1, MOST + 1)
-    enough = n[stats.binom.sf(fewest_successes(n, level) - 1, n, share) >= POWER]
+    n, k = _fewest_of_each(MOST, level)
+    enough = n[stats.binom.sf(k - 1, n, share) >= POWER]
     return int(enough.min()) if len(enough) else None
+
+
+@cache  # a report asks at one level again and again
+def _fewest_of_each(most: int, level: float) -> tuple[Any, Any]:
+    """1, 2, ... trials, and of each the fewest successes."""
+    n = np.arange(1, most + 1)
+    return n, fewest_successes(n, level)
 
 
 def fewest_successes(trials: Any, level: float) -> Any:
