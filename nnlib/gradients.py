@@ -256,7 +256,7 @@ def _of_kind(given: Any, numbers: np.ndarray) -> Any:
 def _output_and_cache(forward: Callable[..., Any], arguments: list[Any]) -> tuple[Any, Any]:
     result = forward(*arguments)
     if not isinstance(result, tuple):
-        return result, arguments[0] if len(arguments) == 1 else tuple(arguments)
+        return (result, *arguments) if len(arguments) == 1 else (result, tuple(arguments))
     if len(result) != 2:
         raise InputError(f"forward: expected an output or (output, cache), got {len(result)} values")
     return result

@@ -354,6 +354,13 @@ def test_of_too_many_combinations_some_are_drawn(monkeypatch):
     assert one_run_share(one, measured, draws=50_000, seed=0) == (190 / 400, 400)
 
 
+@pytest.mark.parametrize(("replicas", "count"), [(3_000, 9_000_000), (4_000, 7)])
+def test_ten_million_combinations_are_not_too_many(replicas, count):
+    measured = {run: {"x": np.arange(replicas)} for run in "ab"}
+    one = claim({"of": "a/x", "minus": "b/x", "low": 0})
+    assert one_run_share(one, measured, draws=7, seed=0)[1] == count
+
+
 RECORD = {"id": "c", "says": "s", "figure": "f", "comparisons": [{"of": "a/x", "low": 0}]}
 
 

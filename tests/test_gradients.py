@@ -84,6 +84,13 @@ def test_a_wrong_backward_is_caught(name):
     assert len(report.wrong) == 1
 
 
+@pytest.mark.parametrize(("roundings", "right"), [(7.9, True), (8.1, False)])
+def test_what_eight_roundings_of_the_output_explain_is_not_held_against_a_backward(roundings, right):
+    """An output of 1 that does not depend on its input, and a step of 10⁻⁶."""
+    slope = roundings * np.finfo(float).eps / 1e-6
+    assert bool(check_gradients(lambda x: 1 + 0 * x, lambda d, x: slope * d, [0.5])) == right
+
+
 @pytest.mark.parametrize("entry", [(0, 0), (2, 1), (4, 7)])
 def test_one_wrong_entry_is_found_and_shown(entry):
     def backward(dA, Z):

@@ -139,7 +139,14 @@ def test_the_share_that_so_many_trials_find_needs_so_many_trials():
 
 
 @pytest.mark.parametrize(
-    ("share", "level", "needed"), [(0.56277, 0.05, 499), (0.56765, 0.03, 500), (0.56178, 0.05, 518)]
+    ("share", "level", "needed"),
+    [
+        (0.56277, 0.05, 499),
+        (0.56765, 0.03, 500),
+        (0.56178, 0.05, 518),
+        (0.51475, 0.05, 9054),
+        (0.513, 0.05, None),  # 11,647
+    ],
 )
 def test_of_many_trials_too_the_fewest_that_a_share_needs_are_found(share, level, needed):
     assert trials_needed(share, level) == needed

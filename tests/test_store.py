@@ -200,6 +200,12 @@ def test_what_lies_beside_an_entry_under_another_name_is_none(tmp_path, trained,
     assert len(trained) == 1
 
 
+def test_the_order_in_which_a_replica_is_described_is_no_part_of_its_key(tmp_path):
+    shelf = Store(tmp_path).shelf(TRAIN, VALIDATION, torch.device("cpu"))
+    about = shelf.about(SETTINGS, 0)
+    assert shelf._folder(dict(reversed(about.items()))) == shelf._folder(about)
+
+
 def test_a_store_needs_a_folder():
     with pytest.raises(ValueError, match=r"^store: expected a folder, got ''"):
         Store("")

@@ -69,7 +69,7 @@ def train_on_cluster(
         for task in as_completed(tasks):
             for k, run in task.result():
                 if progress:
-                    progress(k, run.step, float(run.validation_cost[-1, 0]) if len(run.steps) else torch.nan)
+                    progress(k, run.step, run.validation_cost[-1].item() if len(run.steps) else torch.nan)
                 yield k, run
     except (CancelledError, OSError) as error:
         if isinstance(error, ClusterError):

@@ -101,10 +101,10 @@ def train_replicas(
         settings = replace(settings, L2=L2.item())
     train = X, _ = check_training_set(*train, settings.layers_dims, settings.batch_size)
     with naming("validation"):
-        validation = check_set(*validation, settings.layers_dims)
-    validation = validation[0].to(X), validation[1].to(X)
+        X_seen, Y_seen = check_set(*validation, settings.layers_dims)
+    validation = X_seen.to(X), Y_seen.to(X)
     threads = threads or cores()
-    check_memory(settings, len(seeds), validation[0].shape[1], X.element_size(), device, threads)
+    check_memory(settings, len(seeds), X_seen.shape[1], X.element_size(), device, threads)
 
     if start:
         check_start(start, settings, X)
@@ -119,7 +119,7 @@ def train_replicas(
         if (known or start) and begun.epoch == settings.epochs:
             runs[k] = begun
             if progress:
-                progress(k, begun.step, float(begun.validation_cost[-1, 0]) if len(begun.steps) else torch.nan)
+                progress(k, begun.step, begun.validation_cost[-1].item() if len(begun.steps) else torch.nan)
         else:
             starts[k] = begun
     if device.type == "cpu":

@@ -112,7 +112,7 @@ class Shelf:
         return {"settings": values, "seed": seed, "data": self.data, "device": self.device, "source": self.source}
 
     def _folder(self, about: dict[str, Any]) -> tuple[str, Path]:
-        key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+        key = hashlib.sha256(_text(about).encode()).hexdigest()
         return key, self.store.folder / key[:2] / key[:32]
 
     def longest(self, settings: Settings, seed: int) -> Run | None:
@@ -136,11 +136,15 @@ class Shelf:
         about = self.about(settings, seed)
         key, folder = self._folder(about)
         tensors = run.tensors()
-        metadata = {"about": json.dumps(about, sort_keys=True), "key": key, "sha256": digest(tensors)}
+        metadata = {"about": _text(about), "key": key, "sha256": digest(tensors)}
         try:
             save_tensors(folder / f"{run.epoch:05d}.safetensors", tensors, metadata)
         except OSError as error:
             self.store.say(f"store: a replica is not kept ({error})")
+
+
+def _text(about: dict[str, Any]) -> str:
+    return json.dumps(about, sort_keys=True)
 
 
 def digest(tensors: dict[str, Tensor]) -> str:

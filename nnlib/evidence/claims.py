@@ -56,7 +56,7 @@ COSTS = (
 DIVERGED = dict.fromkeys(ACCURACIES, -math.inf) | dict.fromkeys(COSTS, math.inf)
 
 # As many combinations of single runs are counted; of more, some are drawn.
-MOST_COMBINATIONS = 10_000_000
+MOST_COMBINATIONS = 10**7
 
 
 # What the attributes may be, as far as their type goes.

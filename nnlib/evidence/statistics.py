@@ -20,7 +20,7 @@ Values = np.ndarray[Any, np.dtype[np.float64]]
 
 # How likely so many replicas must be to decide, to be called enough; and the most that are tried.
 POWER = 0.8
-MOST = 10_000
+MOST = 10**4
 
 
 @dataclass(frozen=True)
