@@ -490,14 +490,34 @@ def test_answers_stay_in_view_on_a_phone_while_drawing(page):
         assert seen, block
 
 
+@pytest.mark.usefixtures("as_before")
+def test_keys_alone_draw(page):
+    """A seven: right, aslant, and before it a way without ink."""
+    pad = find(page, ".pad")
+    top = page.execute_script("playground.clear(); arguments[0].focus(); return scrollY", pad)
+    keys = ActionChains(page)
+    for key in (Keys.ARROW_LEFT, Keys.ARROW_UP):
+        keys.send_keys(key * 7)
+    keys.perform()
+    assert not pixels(page).any()
+    keys = ActionChains(page).send_keys(Keys.SPACE).send_keys(Keys.ARROW_RIGHT * 14).key_down(Keys.ARROW_LEFT)
+    for _ in range(14):  # with both held down
+        keys.key_up(Keys.ARROW_DOWN).key_down(Keys.ARROW_DOWN)
+    keys.key_up(Keys.ARROW_DOWN).key_up(Keys.ARROW_LEFT).send_keys(Keys.SPACE).send_keys(Keys.ARROW_RIGHT * 5).perform()
+    across, aslant = [[70 + 10 * k, 70] for k in range(15)], [[200 - 10 * k, 70 + 10 * k] for k in range(15)]
+    assert np.array_equal(pixels(page), prepare(page, [[*across, *aslant]]).ravel())
+    assert page.execute_script("return scrollY") == top
+
+
 def test_keys_alone_reach_all_controls(page):
     page.execute_script("document.activeElement.blur()")
     reached = []
-    for _ in range(32):
+    for _ in range(33):
         ActionChains(page).send_keys(Keys.TAB).perform()
         reached.append(page.switch_to.active_element.accessible_name)
-    assert reached[:2] == ["Clear", "7"]
-    assert len(set(reached)) == 32
+    assert reached[0].startswith("Draw a digit here")
+    assert reached[1:3] == ["Clear", "7"]
+    assert len(set(reached)) == 33
     assert find(page, ".seeds").accessible_name == "Seed"
 
 
