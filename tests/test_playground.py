@@ -493,8 +493,8 @@ def test_answers_stay_in_view_on_a_phone_while_drawing(page):
 @pytest.mark.usefixtures("as_before")
 def test_keys_alone_draw(page):
     """A seven: right, aslant, and before it a way without ink."""
-    pad = find(page, ".pad")
-    top = page.execute_script("playground.clear(); arguments[0].focus(); return scrollY", pad)
+    pad = in_view(page, find(page, ".pad"))
+    top = page.execute_script("playground.clear(); arguments[0].focus({ preventScroll: true }); return scrollY", pad)
     keys = ActionChains(page)
     for key in (Keys.ARROW_LEFT, Keys.ARROW_UP):
         keys.send_keys(key * 7)
