@@ -260,6 +260,11 @@ def test_an_error_as_large_as_the_tolerance_is_right():
     assert not GradientReport({"x": WorstEntry((0,), 1.0, 1.0, 1.001e-6)}, 1e-6)
 
 
+def test_the_smallest_step_is_the_smallest_that_moves_a_number_near_1():
+    report = check_gradients(lambda x: x, lambda d, x: d, [1.0], step=np.finfo(float).eps)
+    assert report.worst["x"].expected == 1
+
+
 def test_an_entry_is_moved_by_a_step_times_its_size_where_that_is_above_1():
     seen, x = [], np.array([0.25, 1.0, -8.0])
 
