@@ -230,7 +230,7 @@ def forward_pass(AL: Any, Y: Any, caches: Any) -> tuple[Any, ...]:
 @lru_cache
 def _forward_pass_shapes(lengths: tuple[int, ...]) -> Shapes:
     """n0 features of the input, n1, n2, ... units in the layers."""
-    *hidden, last = lengths or [0]
+    *hidden, last = lengths or [None]
     if last != 2 or not {2, 3}.issuperset(hidden):
         raise InputError(
             "caches: expected those of l_model_forward, two or three entries for each hidden layer and two for the "
