@@ -46,13 +46,14 @@ TESTS = {
     "nnlib/evidence": "evidence",
     "nnlib/engine/store.py": "store",
     "nnlib/engine/run.py": "engine store training",
+    "nnlib/engine/cluster.py": "cluster",
     "nnlib/engine/replicas.py": "engine store arguments",
     "nnlib/engine": "engine",
 }
 # Modules whose functions Numba compiles: each mutant of them anew, some seconds.
 COMPILED = ("functions", "kernel", "lanes", "layout")
 # Left out: tests that start programs, which would read the files as they are, and take long.
-SLOW = "not two_processes and not cluster and not x86_64 and not cache_folder"
+SLOW = "not two_processes and not x86_64 and not cache_folder"
 
 # What an operator is replaced by: of all that cosmic-ray knows those that are near, since others fail on any test.
 NEAR = {

@@ -11,7 +11,7 @@ from problems import normal, problem
 from torch.testing import assert_close
 
 import nnlib
-from nnlib import arguments
+from nnlib import arguments, shapes
 from nnlib.data import dataset
 
 DIMS = [6, 5, 4, 3]
@@ -119,6 +119,18 @@ def test_read_only_arrays_are_taken_without_a_word(function):
 @EVERY_CALL
 def test_lists_are_taken_as_float32(function):
     assert_as_with_tensors(function, mapped(CALLS[function], lambda tensor: tensor.tolist()), tolerance=2e-3)
+
+
+def test_a_step_over_tensors_converts_nothing_and_checks_each_call_once(monkeypatch):
+    """Checks cost as much as a layer, and a loop makes the same calls again and again."""
+    fit, checked = shapes.Shapes.__call__, []
+    monkeypatch.setattr(shapes, "floats", lambda arrays: pytest.fail(f"converts {dict(arrays)}"))
+    monkeypatch.setattr(shapes.Shapes, "__call__", lambda self, *values: checked.append(self) or fit(self, *values))
+    for _ in range(2):
+        AL, caches = nnlib.l_model_forward(X, PARAMETERS, use_batchnorm=True)
+        nnlib.update_parameters(PARAMETERS, nnlib.l_model_backward(AL, Y, caches), learning_rate=0.1)
+    assert len(checked) == 4
+    assert checked[:2] == checked[2:]
 
 
 @EVERY_CALL

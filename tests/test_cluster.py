@@ -15,6 +15,8 @@ from problems import problem
 from nnlib import Settings, Store, train_replicas
 from nnlib.engine import cluster
 from nnlib.engine.cluster import ClusterError
+from nnlib.engine.compiled import Sets
+from nnlib.engine.layout import to_ink
 from nnlib.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("quick_python")
@@ -83,7 +85,7 @@ def test_a_cluster_gives_the_same_bits_as_local_threads(two_workers, tmp_path):
         TRAIN, VALIDATION, settings, range(9), cluster=two_workers.address, progress=lambda *look: told.append(look)
     )
     assert_same(remote, train_replicas(TRAIN, VALIDATION, settings, range(9)))
-    assert sorted(k for k, _, _ in told) == list(range(9))
+    assert sorted(told) == [(k, remote.step, cost) for k, cost in enumerate(remote.validation_cost[-1].tolist())]
 
 
 def test_a_cluster_goes_on_from_the_store_and_fills_it(two_workers, tmp_path):
@@ -126,7 +128,7 @@ def test_a_scheduler_that_goes_away_is_one_line_and_what_was_finished_is_in_the_
         def kill_scheduler(k, step, cost):
             here.scheduler.kill()
 
-        with pytest.raises(ClusterError, match="went away"):
+        with pytest.raises(ClusterError, match=r"^cluster: the scheduler at tcp://\S* went away$"):
             train_replicas(
                 TRAIN,
                 VALIDATION,
@@ -159,8 +161,29 @@ def test_a_scheduler_without_workers_is_waited_for_a_while(tmp_path, monkeypatch
 
 def test_a_worker_of_another_version_is_refused_by_name(two_workers, monkeypatch):
     monkeypatch.setattr(cluster, "version", lambda name: "0.1")
-    with pytest.raises(InputError, match=r"^cluster: worker tcp://.*: expected .*'numba': '0.1'.* got .*numba"):
+    expected = r"^cluster: worker tcp://\S*: expected {'nnlib': '\w{12}', 'numba': '0.1'.*}, got {.*'numba'"
+    with pytest.raises(InputError, match=expected):
         train_replicas(TRAIN, VALIDATION, SETTINGS, [0], cluster=two_workers.address)
+
+
+def test_without_dask_the_extra_that_has_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(InputError, match=r"^cluster: expected dask and distributed \(the extra 'cluster'\), got: "):
+        train_replicas(TRAIN, VALIDATION, SETTINGS, [0], cluster="tcp://127.0.0.1:9")
+
+
+def test_a_worker_trains_a_block_from_the_beginnings_that_it_is_given():
+    data, seeds = Sets(to_ink(*TRAIN), to_ink(*VALIDATION)), [3, 4]
+    one = train_replicas(TRAIN, VALIDATION, replace(SETTINGS, epochs=2), seeds[:1])
+    work = [(0, SETTINGS, seeds[0], one), (1, SETTINGS, seeds[1], None)]
+    for (k, run), seed in zip(cluster.train_block(cluster.same(data), work), seeds, strict=True):
+        assert_same(run, train_replicas(TRAIN, VALIDATION, SETTINGS, [seed]))
+        assert work[k][2] == seed
+
+
+@pytest.mark.parametrize(("count", "threads", "size"), [(1, 1, 1), (7, 2, 1), (56, 2, 7), (64, 1, 8), (64, 8, 2)])
+def test_a_block_is_a_quarter_of_a_threads_share_and_eight_at_most(count, threads, size):
+    assert max(map(len, cluster.blocks(range(count), threads))) == size
 
 
 def test_blocks_hold_every_replica_once():

@@ -74,7 +74,7 @@ def train_on_cluster(
     except (CancelledError, OSError) as error:
         if isinstance(error, ClusterError):
             raise
-        raise ClusterError(f"cluster: the scheduler at {address} went away ({error or 'no answer'})") from error
+        raise ClusterError(f"cluster: the scheduler at {address} went away") from error
     finally:
         client.cancel(tasks)
         client.close()
