@@ -88,11 +88,21 @@ def test_a_cluster_gives_the_same_bits_as_local_threads(two_workers, tmp_path):
     assert sorted(told) == [(k, remote.step, cost) for k, cost in enumerate(remote.validation_cost[-1].tolist())]
 
 
-def test_a_cluster_goes_on_from_the_store_and_fills_it(two_workers, tmp_path):
+def test_a_cluster_goes_on_from_the_store_and_fills_it(two_workers, tmp_path, monkeypatch):
+    from distributed import Client  # takes a second, which a process that only lists the tests need not wait for
+
+    submit, sent = Client.submit, []
+
+    def note(self, function, *arguments, **options):
+        sent.extend(arguments[-1] if function is cluster.train_block else ())
+        return submit(self, function, *arguments, **options)
+
+    monkeypatch.setattr(Client, "submit", note)
     store = Store(tmp_path)
     train_replicas(TRAIN, VALIDATION, replace(SETTINGS, epochs=2), range(3), store=store)
     remote = train_replicas(TRAIN, VALIDATION, SETTINGS, range(5), cluster=two_workers.address, store=store)
     assert_same(remote, train_replicas(TRAIN, VALIDATION, SETTINGS, range(5)))
+    assert [(k, start and start.epoch) for k, *_, start in sent] == [(0, 2), (1, 2), (2, 2), (3, None), (4, None)]
     assert len(list(tmp_path.rglob("00004.safetensors"))) == 5
 
 
