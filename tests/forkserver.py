@@ -70,7 +70,7 @@ def serve(address: str) -> None:
             watched = [listener, sys.stdin, *(file for program in running for file in (program.client, program.ended))]
             ready = select.select(watched, [], [])[0]
             if sys.stdin in ready:
-                return
+                break
             over = [program for program in running if program.client in ready or program.ended in ready]
             for program in over:
                 end(program)
@@ -79,6 +79,8 @@ def serve(address: str) -> None:
                 client, _ = listener.accept()
                 with contextlib.suppress(EOFError, ConnectionError):  # the client was killed before it had asked
                     running.append(start(client))
+    for program in running:
+        end(program)
 
 
 def write_locks_quickly() -> None:
