@@ -65,6 +65,18 @@ def test_every_link_and_figure_is_there(page):
     assert len(ids) == len(set(ids))
 
 
+def test_no_letter_of_a_figure_is_cut_off(page):
+    cut = page.execute_script("""
+        return [...document.querySelectorAll("figure svg")].flatMap((svg) => {
+          const frame = svg.getBoundingClientRect();
+          return [...svg.querySelectorAll("text")].filter((text) => {
+            const box = text.getBoundingClientRect();
+            return box.left < frame.left || box.right > frame.right || box.top < frame.top || box.bottom > frame.bottom;
+          }).map((text) => text.textContent);
+        });""")
+    assert cut == []
+
+
 def test_no_line_ends_between_a_number_and_its_percent_sign(finished):
     page = (finished.folder / "reports" / "report.html").read_text(encoding="utf-8")
     assert re.search(r"\d\u00a0%", page)

@@ -38,7 +38,7 @@ def confusion(r: Results, layout: Layout) -> Figure:
     for index, key in enumerate(others):
         ax = figure.add_subplot(grid[1 + index // columns, index % columns])
         _compared(ax, shares[key] - shares[READER], fontsize=7 if layout.narrow else 6)
-        ax.set_title(fill(f"Experiment {LABELS[key].text} minus {LABELS[READER].text}", 30))
+        ax.set_title(fill(f"Experiment {LABELS[key].text} minus {LABELS[READER].text}", 24))
     return figure
 
 

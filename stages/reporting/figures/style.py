@@ -14,6 +14,7 @@ import matplotlib.ticker
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -28,7 +29,8 @@ STYLE: Any = {
     "font.size": 9,
     "text.color": INK,
     "figure.facecolor": PAPER,
-    "savefig.facecolor": PAPER,
+    "figure.constrained_layout.w_pad": 0.07,
+    "figure.constrained_layout.h_pad": 0.07,
     "axes.facecolor": "none",
     "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
@@ -81,7 +83,7 @@ def svg(draw: Callable[[], Figure], title: str, numbers: str) -> str:
     """A figure as SVG, the same bytes every time; what it shows, in words, for who cannot see it."""
     text = io.StringIO()
     nothing: Any = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    draw().savefig(text, format="svg", metadata=nothing, bbox_inches="tight")
+    FigureCanvasSVG(draw()).print_svg(text, metadata=nothing)
     start, _, rest = _shorter(text.getvalue()).partition("<svg ")
     head, _, body = rest.partition(">")
     told = f'role="img" aria-label="{escape(title)}" aria-describedby="numbers" font-family="{FAMILIES}"'
