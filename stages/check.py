@@ -17,11 +17,19 @@ from stages.common import CHECKED, PUBLISHED, run
 from stages.parameters import Parameters, read_yaml
 from stages.reporting.catalogue import CATALOGUE
 from stages.reporting.labels import check_label
+from stages.reporting.results import FOUR
 from stages.train import cells
 
 WEIGHTS = "weight-diff"
 # What stands in study.yaml.
 SECTIONS = {"published": dict, "seconds": dict, "l2": dict, "counting": dict, "claims": list, "explanations": list}
+# The numbers in it that the report tells, whatever the claims.
+TOLD = [
+    *(("published", key, "test_accuracy") for key in FOUR),
+    *(("published", "experiment-2", cost) for cost in ("train_cost", "validation_cost")),
+    *(("seconds", key) for key in FOUR),
+    *(("counting", name) for name in ("epochs", "iterations")),
+]
 
 
 def main(params: Parameters) -> None:
@@ -49,13 +57,19 @@ def main(params: Parameters) -> None:
 
 
 def check_study(study: Any) -> None:
-    """That there is something in each section, that published numbers are numbers, and all else records."""
+    """That there is something in each section, and all that the report tells; that numbers are numbers, and all else
+    records."""
     for name, kind in SECTIONS.items():
         if not isinstance(study, dict) or not isinstance(study.get(name), kind) or not study[name]:
             raise InputError(f"{PUBLISHED}: expected a {'list' if kind is list else 'mapping'} {name}, not empty")
     for run_name, measures in study["published"].items():
         for measure, value in entries(f"published: {run_name}", measures).items():
             finite(f"{PUBLISHED}: published: {run_name}: {measure}", value)
+    for section, *keys in TOLD:
+        value = study[section]
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        finite(f"{PUBLISHED}: {': '.join([section, *keys])}", value)
     for name in ("claims", "explanations"):
         for record in study[name]:
             entries(name, record)

@@ -277,6 +277,20 @@ MISTAKES = {
         "{test_accuracy: 89.96 %}",
         "data/published/study.yaml: published: grid-b32-.*finite number",
     ),
+    "published run": (
+        STUDY,
+        "\n  experiment-3:\n",
+        "\n  experiment-33:\n",
+        "data/published/study.yaml: published: experiment-3: test_accuracy: .*number, got None",
+    ),
+    "cost": (STUDY, "validation_cost: 878.8498", "cost: 1", ".*experiment-2: validation_cost: .*number, got None"),
+    "seconds": (
+        STUDY,
+        "{experiment-1: 138.77",
+        "{experiment-5: 138.77",
+        ".*: seconds: experiment-1: .*number, got None",
+    ),
+    "counting": (STUDY, "epochs: 99", "epoch: 99", ".*: counting: epochs: .*number, got None"),
     "none": (STUDY, "{test_accuracy: 0.8996}", "", "data/published/study.yaml: published: grid-b32-.*got None"),
     "instead": (
         STUDY,
