@@ -3,16 +3,14 @@
 python -m stages.alternatives experiment-1 experiment-2
 """
 
-from dataclasses import replace
-
 import torch
 
 from nnlib import Settings, Store
 from nnlib.data.dataset import sets
 from nnlib.data.files import load_metadata, load_tensors, save_tensors
 from stages.common import ALTERNATIVES, DATASET, MODELS, run, store_folder
-from stages.parameters import Change, Parameters
-from stages.train import train_with_a_bar
+from stages.configurations import changed, train_with_a_bar
+from stages.parameters import Parameters
 
 
 @torch.no_grad()
@@ -26,10 +24,6 @@ def main(params: Parameters, *experiments: str) -> None:
             trained = train_with_a_bar(params, f"{name}, {experiment}", settings, data, store, replicas)
             path = MODELS / ALTERNATIVES / name / f"{experiment}.safetensors"
             save_tensors(path, trained.tensors(), settings.metadata())
-
-
-def changed(settings: Settings, change: Change) -> Settings:
-    return replace(settings, **change.model_dump(by_alias=True, exclude_none=True))
 
 
 if __name__ == "__main__":

@@ -4,116 +4,27 @@ The first stage, so that a parameter that is refused costs nothing: DVC removes 
 it again, and this one writes nothing of value.
 """
 
-from collections import Counter
-from typing import Any
-
-from nnlib.arguments import finite, text
 from nnlib.data.files import write_text
-from nnlib.errors import InputError
-from nnlib.evidence.claims import Claim, count_tests
-from nnlib.evidence.measures import is_measure
+from nnlib.evidence.claims import count_tests
 from nnlib.evidence.statistics import fewest_trials
-from stages.common import CHECKED, PUBLISHED, run
+from stages.common import CHECKED, PUBLISHED, WEIGHT_DIFF, run
+from stages.configurations import cells
 from stages.parameters import Parameters, read_yaml
-from stages.reporting.catalogue import CATALOGUE
 from stages.reporting.labels import check_label
-from stages.reporting.results import FOUR
-from stages.train import cells
-
-WEIGHTS = "weight-diff"
-# What stands in study.yaml.
-SECTIONS = {"published": dict, "seconds": dict, "l2": dict, "counting": dict, "claims": list, "explanations": list}
-# The numbers in it that the report tells, whatever the claims.
-TOLD = [
-    *(("published", key, "test_accuracy") for key in FOUR),
-    *(("published", "experiment-2", cost) for cost in ("train_cost", "validation_cost")),
-    *(("seconds", key) for key in FOUR),
-    *(("counting", name) for name in ("epochs", "iterations")),
-]
+from stages.study import check_study
 
 
 def main(params: Parameters) -> None:
-    # DVC takes dvc.yaml for no dependency; a new experiment without a label is refused by its training stage, too.
     study, pipeline = read_yaml(PUBLISHED), read_yaml("dvc.yaml")
+    # DVC takes dvc.yaml for no dependency; a new experiment without a label is refused by its training stage, too.
     experiments = [f"experiment-{key}" for key in pipeline["stages"]["experiment"]["foreach"]]
     for key in experiments:
         check_label(key)
-    check_study(study)
-    claims = [Claim.from_record(record) for record in study["claims"]]
-    # The study's cells may be absent from our grid; then claims about them are not tested.
-    runs = {*experiments, *cells(params), *study["published"], WEIGHTS}
-    for claim in claims:
-        check(claim, runs)
-    for explanation in study["explanations"]:
-        check_explanation(explanation, study["published"], set(params.alternatives.changes))
-    for kind in ("claims", "explanations"):
-        ((most, count),) = Counter(record["id"] for record in study[kind]).most_common(1)
-        if count > 1:
-            raise InputError(f"{PUBLISHED}: {kind}: expected an id for each, got {most} {count} times")
+    claims = check_study(study, {*experiments, *cells(params), WEIGHT_DIFF}, set(params.alternatives.changes))
     needed = fewest_trials(count_tests(claims), 1 - params.evidence.confidence)
     if params.replicas < needed:
         print(f"replicas: {params.replicas} decide no claim, however they turn out; that takes at least {needed}")
     write_text(CHECKED, "Parameters, claims and labels fit together.\n")
-
-
-def check_study(study: Any) -> None:
-    """That there is something in each section, and all that the report tells; that numbers are numbers, and all else
-    records."""
-    for name, kind in SECTIONS.items():
-        if not isinstance(study, dict) or not isinstance(study.get(name), kind) or not study[name]:
-            raise InputError(f"{PUBLISHED}: expected a {'list' if kind is list else 'mapping'} {name}, not empty")
-    for run_name, measures in study["published"].items():
-        for measure, value in entries(f"published: {run_name}", measures).items():
-            finite(f"{PUBLISHED}: published: {run_name}: {measure}", value)
-    for section, *keys in TOLD:
-        value = study[section]
-        for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
-        finite(f"{PUBLISHED}: {': '.join([section, *keys])}", value)
-    for name in ("claims", "explanations"):
-        for record in study[name]:
-            entries(name, record)
-
-
-def entries(name: str, record: Any) -> dict[str, Any]:
-    """The record, if it is one."""
-    if not isinstance(record, dict):
-        raise InputError(f"{PUBLISHED}: {name}: expected entries, got {record!r}")
-    return record
-
-
-def check(claim: Claim, runs: set[str]) -> None:
-    if claim.figure not in CATALOGUE:
-        raise InputError(f"claim {claim.id}: expected a figure of {', '.join(CATALOGUE)}, got {claim.figure!r}")
-    for name in claim.names:
-        key, _, measure = name.partition("/")
-        if key not in runs:
-            raise InputError(f"claim {claim.id}: expected a run of {', '.join(sorted(runs))}, got {key!r}")
-        if not is_measure(measure):
-            raise InputError(
-                f"claim {claim.id}: expected a measure of reports/runs or weight-diff.csv, got {measure!r}"
-            )
-
-
-def check_explanation(explanation: dict[str, Any], published: dict[str, Any], alternatives: set[str]) -> None:
-    name = explanation.get("id")
-    keys = set(explanation)
-    if keys not in ({"id", "says", "instead"}, {"id", "says", "alternative"}):
-        raise InputError(
-            f"explanation {name}: expected id, says, and instead or alternative, got {', '.join(sorted(keys))}"
-        )
-    if "alternative" in explanation and explanation["alternative"] not in alternatives:
-        raise InputError(
-            f"explanation {name}: expected one of the alternatives in params.yaml, {', '.join(sorted(alternatives))}, "
-            f"got {explanation['alternative']!r}"
-        )
-    for key in ("id", "says"):
-        text(f"explanation {name}: {key}", explanation[key])
-    instead = entries(f"explanation {name}: instead", explanation.get("instead", {}))
-    for number in [*instead, *instead.values()]:
-        key, _, measure = str(number).partition("/")
-        if measure not in published.get(key, {}):
-            raise InputError(f"explanation {name}: expected a published number, got {number!r}")
 
 
 if __name__ == "__main__":

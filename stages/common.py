@@ -25,6 +25,8 @@ RUNS = REPORTS / "runs"
 # Folders in MODELS and in RUNS, of the grid's runs and of the changed experiments; an experiment has one of its own.
 GRID = "grid"
 ALTERNATIVES = "alternatives"
+# What the weights of two experiments differ by counts as a run, too, for claims.
+WEIGHT_DIFF = "weight-diff"
 WEIGHT_TABLE = REPORTS / "weight-diff.csv"
 VERDICTS = REPORTS / "verdicts"
 CLAIMS = VERDICTS / "claims.csv"

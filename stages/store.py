@@ -17,12 +17,10 @@ from typing import Any
 
 from nnlib import Settings, Store
 from nnlib.engine.store import Entry
-from nnlib.errors import InputError
 from stages import parameters
-from stages.alternatives import changed
 from stages.common import run, store_folder
+from stages.configurations import cells, changed, experiment
 from stages.parameters import Parameters
-from stages.train import arguments_of, cells, experiment
 
 Key = tuple[str, int]
 
@@ -76,7 +74,7 @@ def parameter_sets(params: Parameters) -> Iterator[set[Key]]:
                 parameters.check(parameters.parse_yaml(git("show", f"{ref}:params.yaml"))),
                 parameters.parse_yaml(git("show", f"{ref}:dvc.yaml")),
             )
-        except (InputError, subprocess.CalledProcessError, KeyError, TypeError) as error:
+        except (subprocess.CalledProcessError, ValueError, LookupError, TypeError, AttributeError) as error:
             print(f"{ref}: no parameter set of this version ({str(error).splitlines()[0]})", file=sys.stderr)
 
 
@@ -86,9 +84,9 @@ def git(*arguments: str) -> str:
 
 def keys(params: Parameters, pipeline: dict[str, Any]) -> set[Key]:
     experiments = []
-    for key, item in pipeline["stages"]["experiment"]["foreach"].items():
+    for item in pipeline["stages"]["experiment"]["foreach"].values():
         l2 = re.sub(r"\$\{(\w+)\}", lambda name: str(getattr(params, name[1])), str(item["l2"]))
-        experiments.append(experiment(params, arguments_of((key, "--batchnorm", item["batchnorm"], "--l2", l2))))
+        experiments.append(experiment(params, item["batchnorm"], float(l2)))
     configured = [*cells(params).values(), *experiments]
     configured += [changed(one, change) for one in experiments for change in params.alternatives.changes.values()]
     seeds = range(params.seed, params.seed + params.replicas)

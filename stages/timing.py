@@ -14,8 +14,8 @@ from nnlib import l_layer_model, train_replicas
 from nnlib.data.dataset import sets
 from nnlib.data.files import load_tensors, write_csv
 from stages.common import DATASET, TIMING, run
+from stages.configurations import device, settings
 from stages.parameters import Parameters
-from stages.train import device, settings
 
 # Batch norm, L2. What is timed does not depend on how strong the L2 is.
 EXPERIMENTS = {

@@ -23,9 +23,9 @@ from nnlib.evidence.tables import (
     low_table,
 )
 from stages import parameters
+from stages.configurations import cells
 from stages.parameters import read_yaml
 from stages.reporting.results import Results
-from stages.train import cells
 
 CONFIDENCE = 0.95
 # Of each experiment: its batch norm, and whether it has L2.

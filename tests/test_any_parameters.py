@@ -21,7 +21,19 @@ from hypothesis import strategies as st
 from pipeline import REPOSITORY, TINY
 
 from nnlib.data.mnist import load_raw
-from stages import alternatives, check, evaluate, parameters, preprocess, report, timing, train, verdicts, weight_diff
+from stages import (
+    alternatives,
+    check,
+    configurations,
+    evaluate,
+    parameters,
+    preprocess,
+    report,
+    timing,
+    train,
+    verdicts,
+    weight_diff,
+)
 from stages.common import PUBLISHED
 from stages.reporting.catalogue import CATALOGUE
 
@@ -178,7 +190,7 @@ def assert_right(params, folder: Path):
         assert f"W{layer} ({units} × {inputs})" in texts["weight-distributions"]
     assert "-".join(map(str, dims)) in page
     assert f"exact {100 * params.evidence.confidence:g} % intervals" in page
-    for cell in train.cells(params).values():
+    for cell in configurations.cells(params).values():
         assert f"batch {cell.batch_size}, {cell.epochs} epochs, λ {cell.L2:g}" in texts["grid"]
     lost = replicas["experiment-1"]["test_accuracy"].isna().sum()
     assert not lost or re.search(rf"experiment 1 plain \([^)]*{lost} diverged of {params.replicas}\)", page)

@@ -20,7 +20,7 @@ DECIDES = {
     *(f"nnlib/engine/{name}.py" for name in ("batched", "compiled", "functions", "kernel", "lanes", "layout", "run")),
 }
 # What decides only which networks are trained, and where: in the list of a training stage, not in a replica's hash.
-ASKS = {"nnlib/engine/replicas.py", "stages/train.py"}
+ASKS = {"nnlib/engine/replicas.py", "stages/configurations.py"}
 # How a stage starts, reads and writes, what a function refuses, and where work is done: changes no result, and is in no
 # list for its own sake.
 LAUNCHER = {
@@ -45,10 +45,11 @@ APART = {
     *(f"nnlib/evidence/{name}.py" for name in ("__init__", "anomaly", "claims", "inspection", "measures")),
     *(f"nnlib/evidence/{name}.py" for name in ("statistics", "tables")),
     "stages/alternatives.py",
-    *(f"stages/{name}.py" for name in ("check", "download", "evaluate", "preprocess", "report", "store", "timing")),
-    *(f"stages/{name}.py" for name in ("verdicts", "weight_diff")),
+    *(f"stages/{name}.py" for name in ("check", "download", "evaluate", "preprocess", "report", "store", "study")),
+    *(f"stages/{name}.py" for name in ("timing", "train", "verdicts", "weight_diff")),
     *(f"stages/reporting/{name}.py" for name in ("__init__", "catalogue", "colours", "digits", "explosion", "formats")),
-    *(f"stages/reporting/{name}.py" for name in ("labels", "playground", "readme", "results", "roulette", "words")),
+    *(f"stages/reporting/{name}.py" for name in ("labels", "metrics", "playground", "readme", "results")),
+    *(f"stages/reporting/{name}.py" for name in ("roulette", "words")),
     *(f"stages/reporting/figures/{name}.py" for name in ("__init__", "accuracies", "costs", "images", "style")),
     *(f"stages/reporting/figures/{name}.py" for name in ("labs", "verdicts", "weights")),
 }
@@ -58,15 +59,18 @@ LABEL = Definition("stages/reporting/labels.py", "check_label")
 NOT_RUN = {
     "check": {
         Definition("stages/reporting/catalogue.py", "CATALOGUE"),
-        Definition("stages/train.py", "settings"),
+        Definition("stages/configurations.py", "settings"),
         Definition("nnlib/engine/run.py", "Settings"),
     },
     "grid-train": {
-        Definition("stages/train.py", "experiment"),
+        Definition("stages/configurations.py", "experiment"),
         Definition("stages/reporting/labels.py", "check_label"),
     },
-    "experiment": {Definition("stages/train.py", "cells"), Definition("stages/reporting/labels.py", "check_label")},
-    "alternatives-train": {Definition("stages/train.py", "settings")},
+    "experiment": {
+        Definition("stages/configurations.py", "cells"),
+        Definition("stages/reporting/labels.py", "check_label"),
+    },
+    "alternatives-train": {Definition("stages/configurations.py", "settings")},
 }
 # To read a trained network, or with what it was trained, is not to train one.
 READ = {Definition("nnlib/engine/run.py", "Run"), Definition("nnlib/engine/run.py", "Settings")}

@@ -14,6 +14,7 @@ from nnlib.evidence.measures import Early, curve_table, history_measures, is_mea
 from nnlib.evidence.tables import (
     baseline_table,
     best_runs,
+    by_run,
     claim_table,
     comparison_table,
     epoch_gains,
@@ -22,6 +23,8 @@ from nnlib.evidence.tables import (
     fidelity_table,
     log_likelihood,
     low_table,
+    measures,
+    middle,
 )
 
 EARLY = Early(steps=30, epochs=4)
@@ -230,6 +233,20 @@ def test_what_more_epochs_bring():
     assert gains["median"][0] == pytest.approx(0.1)
     assert gains["gained"][0] == pytest.approx(2 / 3)
     assert len(epoch_gains(GRID[:1], measured, confidence=0.95)) == 0
+
+
+def test_tables_of_replicas_are_measures_by_run():
+    tables = [pd.DataFrame({"run": ["b", "a", "a"], "x": [1, 2, 3]}), pd.DataFrame({"run": ["b"], "x": [4.5]})]
+    found = measures(by_run(tables))
+    assert {run: {name: list(values) for name, values in own.items()} for run, own in found.items()} == {
+        "a": {"x": [2, 3]},
+        "b": {"x": [1, 4.5]},
+    }
+
+
+def test_a_replica_that_diverged_is_below_all_others():
+    assert middle([0.5, np.nan, 0.25]) == 0.25
+    assert middle([np.nan, 0.5, np.nan]) == -np.inf
 
 
 def test_the_best_run_is_chosen_on_validation():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from nnlib.evidence.claims import Measured, Published, Verdict, one_run_share
@@ -229,12 +230,27 @@ def epoch_gains(grid: pd.DataFrame, measured: Measured, *, confidence: float) ->
     return pd.DataFrame(rows, columns=settings + columns)
 
 
+def by_run(tables: Iterable[pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """run → its rows of tables that have a column `run`."""
+    return {str(run): rows.drop(columns="run").reset_index(drop=True) for run, rows in pd.concat(tables).groupby("run")}
+
+
+def measures(tables: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Any]]:
+    """run → measure → one value for each replica, from a table for each run with a row for each replica."""
+    return {run: {str(name): table[name].to_numpy() for name in table} for run, table in tables.items()}
+
+
+def middle(values: ArrayLike) -> float:
+    """The median, where a replica that diverged (NaN) is below all; −∞ if most did."""
+    return float(np.median(np.nan_to_num(np.asarray(values), nan=-np.inf)))
+
+
 def best_runs(keys: Sequence[str], measured: Measured) -> dict[str, dict[str, Any]]:
     """The run with the best median validation accuracy, which is how to choose, and the one that choosing on the test
     set itself, as the study did, would give; each with both its accuracies. A replica that diverged is below all."""
 
     def median(key: str, measure: str) -> float:
-        return float(np.median(np.nan_to_num(measured[key][measure], nan=-np.inf)))
+        return middle(measured[key][measure])
 
     choice = {name: max(keys, key=lambda key: median(key, f"{name}_accuracy")) for name in ("validation", "test")}
     return {

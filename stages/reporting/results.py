@@ -20,7 +20,7 @@ from nnlib.evidence.anomaly import Implied, implied_weights
 from nnlib.evidence.claims import CONTRADICTED, SUPPORTED, said
 from nnlib.evidence.inspection import confident_mistakes, confusion_matrix, readings, weight_changes
 from nnlib.evidence.statistics import fewest_successes, median_interval, share_found
-from nnlib.evidence.tables import FATES, best_runs, fates
+from nnlib.evidence.tables import FATES, best_runs, by_run, fates, measures
 from stages.common import (
     BASELINE,
     CLAIMS,
@@ -75,7 +75,7 @@ class Findings:
             "params": params,
             "study": read_yaml(PUBLISHED),
             "runs": pd.concat(runs),
-            "tables": by_run("replicas"),
+            "tables": by_run(tables_of("replicas")),
             "claims": pd.read_csv(CLAIMS, keep_default_na=False, na_values={"one_run": [""]}),
             "comparisons": pd.read_csv(COMPARISONS),
             "fidelity": pd.read_csv(FIDELITY),
@@ -104,7 +104,7 @@ class Findings:
     @property
     def measured(self) -> dict[str, dict[str, Any]]:
         """run → measure → one value for each replica."""
-        return {key: {str(name): table[name].to_numpy() for name in table} for key, table in self.tables.items()}
+        return measures(self.tables)
 
     @property
     def published(self) -> dict[str, dict[str, float]]:
@@ -300,7 +300,7 @@ class Results(Findings):
         networks = {key: load_tensors(path) for key, path in paths.items() if key in FOUR or path.exists()}
         return cls(
             **cls.read(params),
-            curves=by_run("curves"),
+            curves=by_run(tables_of("curves")),
             models={key: Run.from_tensors(tensors) for key, tensors in networks.items()},
             epochs=pd.read_csv(EPOCHS),
             timing=pd.read_csv(TIMING),
@@ -504,7 +504,5 @@ def one(parameters: dict[str, Tensor], replica: int) -> dict[str, Tensor]:
     return {name: value[replica] for name, value in parameters.items()}
 
 
-def by_run(kind: str) -> dict[str, pd.DataFrame]:
-    """run → its part of a kind of table, of all runs."""
-    tables = pd.concat([pd.read_csv(path) for path in sorted(RUNS.glob(f"*/{kind}.csv"))])
-    return {str(key): table.drop(columns="run").reset_index(drop=True) for key, table in tables.groupby("run")}
+def tables_of(kind: str) -> list[pd.DataFrame]:
+    return [pd.read_csv(path) for path in sorted(RUNS.glob(f"*/{kind}.csv"))]
