@@ -6,6 +6,7 @@ it again, and this one writes nothing of value.
 
 from nnlib.data.files import write_text
 from nnlib.evidence.claims import count_tests
+from nnlib.evidence.measures import measures_of
 from nnlib.evidence.statistics import fewest_trials
 from stages.common import CHECKED, PUBLISHED, WEIGHT_DIFF, run
 from stages.configurations import cells
@@ -20,10 +21,12 @@ def main(params: Parameters) -> None:
     experiments = [f"experiment-{key}" for key in pipeline["stages"]["experiment"]["foreach"]]
     for key in experiments:
         check_label(key)
-    claims = check_study(study, {*experiments, *cells(params), WEIGHT_DIFF}, set(params.alternatives.changes))
-    needed = fewest_trials(count_tests(claims), 1 - params.evidence.confidence)
+    runs = {*experiments, *cells(params), WEIGHT_DIFF}
+    claims = check_study(study, runs, set(params.alternatives.changes))
+    names = {f"{key}/{measure}" for key in runs for measure in measures_of(len(params.network.layers_dims) - 1)}
+    needed = fewest_trials(max(1, count_tests(claims, names)), 1 - params.evidence.confidence)
     if params.replicas < needed:
-        print(f"replicas: {params.replicas} decide no claim, however they turn out; that takes at least {needed}")
+        print(f"replicas: {params.replicas} decide no claim, unless runs diverge; that takes at least {needed}")
     write_text(CHECKED, "Parameters, claims and labels fit together.\n")
 
 

@@ -25,7 +25,7 @@ RUNS = REPORTS / "runs"
 # Folders in MODELS and in RUNS, of the grid's runs and of the changed experiments; an experiment has one of its own.
 GRID = "grid"
 ALTERNATIVES = "alternatives"
-# What the weights of two experiments differ by counts as a run, too, for claims.
+# What the weights of two experiments differ by is published, and measured, as if it were a run.
 WEIGHT_DIFF = "weight-diff"
 WEIGHT_TABLE = REPORTS / "weight-diff.csv"
 VERDICTS = REPORTS / "verdicts"
@@ -40,9 +40,11 @@ SUMMARY = REPORTS / "summary.json"
 FIGURES = REPORTS / "figures"
 PLOTS = REPORTS / "plots"
 
+TRAINED = "finished replicas are kept, `dvc repro` does the rest of this stage again"
 # What an interrupt leaves to do, where it is not what it is for most stages: the whole stage.
 LEFT_TO_DO = {
-    "train": "finished replicas are kept, `dvc repro` does the rest of this stage again",
+    "train": TRAINED,
+    "alternatives": TRAINED,
     "store": "the same command does the rest",
 }
 

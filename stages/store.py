@@ -8,12 +8,13 @@ and version of the code.
 """
 
 import json
-import re
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
+
+from dvc.parsing.context import Context
 
 from nnlib import Settings, Store
 from nnlib.engine.store import Entry
@@ -83,10 +84,8 @@ def git(*arguments: str) -> str:
 
 
 def keys(params: Parameters, pipeline: dict[str, Any]) -> set[Key]:
-    experiments = []
-    for item in pipeline["stages"]["experiment"]["foreach"].values():
-        l2 = re.sub(r"\$\{(\w+)\}", lambda name: str(getattr(params, name[1])), str(item["l2"]))
-        experiments.append(experiment(params, item["batchnorm"], float(l2)))
+    items = Context(params.model_dump()).resolve(pipeline["stages"]["experiment"]["foreach"])
+    experiments = [experiment(params, item["batchnorm"], float(item["l2"])) for item in items.values()]
     configured = [*cells(params).values(), *experiments]
     configured += [changed(one, change) for one in experiments for change in params.alternatives.changes.values()]
     seeds = range(params.seed, params.seed + params.replicas)

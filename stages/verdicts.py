@@ -32,7 +32,8 @@ from stages.reporting.metrics import metrics
 def main(params: Parameters) -> None:
     study, evidence = read_yaml(PUBLISHED), params.evidence
     published, measured = study["published"], read("*") | weights()
-    alternatives = {path.name: read(f"{ALTERNATIVES}/{path.name}") for path in (RUNS / ALTERNATIVES).glob("*/")}
+    changes = [path.parent.name for path in (RUNS / ALTERNATIVES).glob("*/replicas.csv")]
+    alternatives = {change: read(f"{ALTERNATIVES}/{change}") for change in changes}
     runs = pd.concat(pd.read_csv(path) for path in sorted(RUNS.glob("*/runs.csv")))
     grid = pd.read_csv(RUNS / GRID / "runs.csv")
 
@@ -56,7 +57,7 @@ def main(params: Parameters) -> None:
         print(f"{verdict.verdict:>16}  {verdict.claim.says} ({verdict.parts})")
     print(f"{len(verdicts)} claims: {said(words)}")
     print(
-        f"{fidelity['inside'].sum()} of the study's {len(fidelity)} numbers lie within our replicas' range; "
+        f"{fidelity['inside'].sum()} of {len(fidelity)} numbers of the study lie within our replicas' range; "
         f"of a replica of ours {baseline['inside'][1:].mean():.1f} within that of the others"
     )
 

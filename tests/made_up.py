@@ -21,6 +21,7 @@ from nnlib.evidence.tables import (
     explanation_table,
     fidelity_table,
     low_table,
+    measures,
 )
 from stages import parameters
 from stages.configurations import cells
@@ -55,9 +56,7 @@ def made_up(*, diverged: tuple[str, ...] = (), **changes: Any) -> Results:
     runs = {key: run(settings, params, key in diverged) for key, settings in wanted.items()}
     seeds = [params.seed + k for k in range(params.replicas)]
     tables = {key: replica_table(one, seeds, data, wanted[key].use_batchnorm, Early(3, 2)) for key, one in runs.items()}
-    measured: dict[str, Any] = {
-        key: {str(name): table[name].to_numpy() for name in table} for key, table in tables.items()
-    }
+    measured = measures(tables)
     settings = pd.DataFrame(
         {"run": key, "stage": key.split("-")[0] if key in cells(params) else key, "train_examples": 40}
         | one.record()

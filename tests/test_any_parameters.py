@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from pipeline import REPOSITORY, TINY
 
+from nnlib import train_replicas
 from nnlib.data.mnist import load_raw
 from stages import (
     alternatives,
@@ -34,8 +35,9 @@ from stages import (
     verdicts,
     weight_diff,
 )
-from stages.common import PUBLISHED
+from stages.common import PUBLISHED, TIMING
 from stages.reporting.catalogue import CATALOGUE
+from stages.store import keys
 
 RAW = parameters.read_yaml(REPOSITORY / "params.yaml")
 EXPERIMENTS = parameters.read_yaml(REPOSITORY / "dvc.yaml")["stages"]["experiment"]["foreach"]
@@ -150,6 +152,31 @@ def pipeline(changes: dict, raw):
         for stage in (weight_diff, timing, verdicts, report):
             stage.main(params)
         yield params, Path(name) / "reports"
+
+
+@pytest.mark.parametrize(("rate", "whole"), [(0.009, True), (1e38, False)])
+def test_what_is_timed_is_every_step_whatever_the_stopping_rule_or_nothing(rate, whole, raw, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(preprocess, "load_raw", lambda _: raw)
+    trained = []
+    monkeypatch.setattr(
+        timing, "train_replicas", lambda *a, **b: trained.append(train_replicas(*a, **b)) or trained[-1]
+    )
+    impatient = {"patience": 1, "threshold": 1e9, "look_every": 1}
+    params = parameters.check(merged(SMALL, {"replicas": 2, "learning_rate": rate, "stopping": impatient}))
+    preprocess.main(params)
+    timing.main(params)
+    times = pd.read_csv(TIMING).set_index("code")
+    assert times["steps"].to_dict() == {"loop": 2, "engine": 2 * timing.EPOCHS["engine"]}
+    assert times.filter(like="experiment").notna().all(axis=None) == whole
+    assert {one.step for one in trained if one.running.all()} == ({10} if whole else set())
+
+
+def test_an_experiment_may_take_its_l2_from_anywhere_in_the_parameters():
+    params = parameters.check(merged(SMALL, {"grid": {"l2": [0, 0.3]}}))
+    items = {"a": {"batchnorm": "none", "l2": "${grid.l2[1]}"}, "b": {"batchnorm": "exact", "l2": "${l2}"}}
+    asked = [json.loads(settings) for settings, _ in keys(params, {"stages": {"experiment": {"foreach": items}}})]
+    assert {(one["L2"], one["use_batchnorm"]) for one in asked} >= {(0.3, False), (params.l2, True)}
 
 
 def not_json(constant: str):

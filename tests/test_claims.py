@@ -9,7 +9,7 @@ from pipeline import REPOSITORY
 
 from nnlib.evidence import claims as rules
 from nnlib.evidence.claims import Claim, Comparison, claim_verdict, count_tests, decide, one_run_share, said
-from nnlib.evidence.measures import is_measure
+from nnlib.evidence.measures import is_measure, measures_of
 from nnlib.evidence.statistics import trials_needed
 from stages.parameters import read_yaml
 
@@ -164,6 +164,14 @@ def test_a_balance_is_contradicted_by_either_side_and_never_proved(share, expect
     assert finding({"low": 0.5, "balanced": True}, split(share)).verdict == expected
 
 
+@pytest.mark.parametrize(("above", "on", "held"), [(0, 20, 10), (0, 19, 9), (15, 5, 17)])
+def test_what_lies_on_the_line_of_a_balance_counts_half_to_each_side(above, on, held):
+    values = np.where(np.arange(20) < above, 0.6, np.where(np.arange(20) < above + on, 0.5, 0.4))
+    ours = finding({"low": 0.5, "balanced": True}, values)
+    assert ours.held == held
+    assert ours.verdict == (UNDECIDED if held < 15 else CONTRADICTED)
+
+
 @pytest.mark.parametrize(
     ("rule", "share", "leaning"),
     [
@@ -210,7 +218,12 @@ def test_what_is_decided_leans_nowhere():
 
 @pytest.mark.parametrize(
     ("measure", "rule"),
-    [("test_accuracy", {"low": 0}), ("validation_cost", {"high": 0}), ("roughness", {"high": 0})],
+    [
+        ("test_accuracy", {"low": 0}),
+        ("validation_cost", {"high": 0}),
+        ("roughness", {"high": 0}),
+        ("log10_sum_squared_weights", {"high": 0}),
+    ],
 )
 def test_a_replica_that_diverged_is_worse_than_all_others(measure, rule):
     rule = {"of": f"a/{measure}", "minus": f"b/{measure}"} | rule
@@ -439,6 +452,18 @@ def test_what_is_not_there_is_named():
 
 def test_claims_have_names_of_their_own():
     assert len({one.id for one in CLAIMS}) == len(CLAIMS)
+
+
+def test_only_tests_of_what_is_there_are_counted():
+    asked = [claim({"of": "a/x", "low": 0}, {"of": "a/x", "minus": "b/x", "low": 0, "margin": 1})]
+    assert (count_tests(asked), count_tests(asked, {"a/x"}), count_tests(asked, {"a/x", "b/x"})) == (3, 1, 3)
+    assert count_tests(asked, set()) == 0
+
+
+def test_a_network_has_the_measures_of_its_layers():
+    assert {"mean_W1", "mean_W2", "test_accuracy"} <= measures_of(2)
+    assert "mean_W3" not in measures_of(2)
+    assert all(map(is_measure, measures_of(12)))
 
 
 def test_fifty_replicas_can_decide_every_comparison():

@@ -263,10 +263,21 @@ def test_the_best_run_is_chosen_on_validation():
 def test_the_study_is_counted_as_a_replica_of_ours_is():
     measured = {"a": {"x": [1.0, 2.0, 3.0, 4.0]}, "b": {"x": [1.0, 5.0, 2.0, np.nan]}}
     table = baseline_table({"a": {"x": 2.5, "gone": 1.0}, "b": {"x": 4.0}}, measured)
-    # 2.5 lies in all four ranges of three of a; 4 in two of three ranges of two of b.
-    assert table["left_out"].tolist() == ["the study", 0, 1, 2, 3]
-    assert table["inside"].tolist() == pytest.approx([1 + 2 / 3, 0, 1, 2, 0])
-    assert table["of"].tolist() == [2] * 5
+    # The last replica diverged in b. Of the others, leaving out one, 2.5 lies in two of three ranges of a, 4 of b.
+    assert table["left_out"].tolist() == ["the study", 0, 1, 2]
+    assert table["inside"].tolist() == pytest.approx([4 / 3, 0, 1, 1])
+    assert table["of"].tolist() == [2] * 4
+
+
+def test_where_replicas_diverged_the_baseline_is_of_those_that_did_not():
+    mixed, all_there, lost = [1.0, np.nan, 3.0, np.nan], [1.0, 2.0, 3.0, 4.0], [np.nan] * 4
+    measured = {"a": {"x": mixed}, "b": {"x": all_there}, "lost": {"x": lost}}
+    published = {key: {"x": 2.0} for key in measured}
+    table = baseline_table(published, measured)
+    assert table["left_out"].tolist() == ["the study", 0, 2]
+    assert table["of"].tolist() == [2] * 3
+    of_none = baseline_table(published, measured | {"b": {"x": [np.nan, 2.0, np.nan, 4.0]}})
+    assert of_none.to_numpy().tolist() == [["the study", 0, 0]]
 
 
 def test_without_numbers_the_baseline_is_the_study_alone():

@@ -103,6 +103,43 @@ def test_batch_sizes_are_compared_at_the_last_step_that_all_of_them_looked_at(r)
     assert words.grid_costs(r).title == "Validation cost of the batch sizes, against steps and against epochs"
 
 
+def test_where_runs_stop_early_costs_are_those_of_their_end(r):
+    assert words.grid_costs(r).title.startswith("After 2 epochs the validation cost is ")
+    cell = r.longest_cells["run"].iloc[0]
+    r.tables[cell].loc[0, "stopped_at"] = 5
+    r.tables[cell]["validation_cost"] = 0.25
+    title = words.grid_costs(r).title
+    assert title.startswith("At the end, after at most 2 epochs, the validation cost is 0.25 with batch 32 and ")
+
+
+def test_weights_are_shown_of_a_replica_that_has_them_whatever_became_of_batch_norm():
+    assert made_up(**SMALL, diverged=("experiment-2", "experiment-4")).replica == 0
+    assert made_up(**SMALL, diverged=("experiment-1",)).replica is None
+
+
+def test_one_seed_moves_nothing():
+    alone = made_up(**SMALL | {"replicas": 1}).answer
+    assert alone[0].startswith("The study drew 18 conclusions from one run each. Judged by 1 run each: ")
+    assert not [line for line in alone if "The seed alone" in line]
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        ([0.5, 0.5, 0.7], "loses 10.00 points (median; a loss in 2 of 3 seeds)"),
+        ([0.6, 0.6, 0.5], "gains 0.00 points (median; a gain in 0 of 3 seeds)"),
+        ([0.7, 0.7, 0.5], "gains 10.00 points (median; a gain in 2 of 3 seeds)"),
+        ([0.5, np.nan, np.nan], "loses 10.00 points (median; a loss in 1 of 1 seed)"),
+        ([np.nan, np.nan, np.nan], None),
+    ],
+)
+def test_what_the_bug_costs_is_told_as_it_is(r, broken, says):
+    r.tables["experiment-2"]["test_accuracy"] = broken
+    r.tables["experiment-2-exact"]["test_accuracy"] = 0.6
+    told = [line for line in r.answer if line.startswith("Its batch norm has a bug")]
+    assert [line.endswith(f"the test accuracy {says}.") for line in told] == ([True] if says else [])
+
+
 def test_a_replica_that_jumps_is_told_with_its_step(r):
     curve = r.curves["experiment-1"]
     for name, values in {"": 1.0, "_high": [1, 1, 3, 3, 3]}.items():

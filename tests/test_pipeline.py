@@ -316,7 +316,15 @@ def test_what_does_not_fit_together_is_one_line_before_anything(file, old, new, 
 
 def test_too_few_replicas_are_told_at_the_start(in_a_copy, capsys):
     check.main(parameters.load().model_copy(update={"replicas": 3}))
-    assert re.search(r"replicas: 3 decide no claim.*at least 1\d", capsys.readouterr().out)
+    assert re.search(r"replicas: 3 decide no claim.*at least 12", capsys.readouterr().out)
+
+
+def test_claims_about_what_is_not_trained_cost_no_replicas(in_a_copy, capsys):
+    params = parameters.load()
+    few = params.grid.model_copy(update={"batch_size": [7]})
+    network = params.network.model_copy(update={"layers_dims": [784, 10]})
+    check.main(params.model_copy(update={"replicas": 3, "grid": few, "network": network}))
+    assert re.search(r"replicas: 3 decide no claim.*at least 11", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,7 +53,8 @@ COSTS = (
     "early_epochs_validation_cost",
     "roughness",
 )
-DIVERGED = dict.fromkeys(ACCURACIES, -math.inf) | dict.fromkeys(COSTS, math.inf)
+WEIGHTS = ("sum_squared_weights", "log10_sum_squared_weights")
+DIVERGED = dict.fromkeys(ACCURACIES, -math.inf) | dict.fromkeys(COSTS + WEIGHTS, math.inf)
 
 # As many combinations of single runs are counted; of more, some are drawn.
 MOST_COMBINATIONS = 10**7
@@ -90,7 +91,7 @@ class Comparison:
     low, high : the region, without its ends; infinite where the claim sets no bound
     margin : within so much of the region's one bound the two sides count as equivalent; None if any difference matters
     balanced : the claim is that the quantity lies on either side of the bound alike, so that deciding for one side
-        contradicts it, and nothing supports it
+        contradicts it, and nothing supports it; what lies on the bound is counted half to each side
     """
 
     of: str
@@ -305,9 +306,10 @@ def claim_verdict(parts: Sequence[str], *, every: bool = False) -> str:
     return EQUIVALENT if all(part == EQUIVALENT for part in parts) else UNDECIDED
 
 
-def count_tests(claims: Sequence[Claim]) -> int:
-    """How many tests the claims ask for, if all that they compare is there."""
-    return sum(1 + bool(comparison.margin) for claim in claims for comparison in claim.comparisons)
+def count_tests(claims: Sequence[Claim], names: Set[str] | None = None) -> int:
+    """How many tests the claims ask for, if all that they compare is there, or only these "run/measure"."""
+    comparisons = [one for claim in claims for one in claim.comparisons if names is None or set(one.names) <= names]
+    return sum(1 + bool(comparison.margin) for comparison in comparisons)
 
 
 def one_run_share(claim: Claim, measured: Measured, *, draws: int, seed: int) -> tuple[float, int]:
@@ -361,6 +363,8 @@ def _finding(comparison: Comparison, measured: Measured, published: Published, c
     if not all((~np.isnan(one)).any() for one in numbers):
         return Finding(comparison, published=theirs)
     held = int(comparison.holds(values).sum())
+    if comparison.balanced:
+        held += int((values == comparison.bound).sum()) // 2
     within = int((np.abs(values - comparison.bound) < comparison.margin).sum()) if comparison.margin else 0
     return Finding(
         comparison,

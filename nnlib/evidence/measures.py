@@ -47,6 +47,11 @@ MEASURES = (
 )
 
 
+def measures_of(layers: int) -> set[str]:
+    """The names of all measures of a network of so many layers."""
+    return {name.format(L=layer) for name in MEASURES for layer in range(1, layers + 1)}
+
+
 def is_measure(name: str) -> bool:
     """Whether some network has a measure of that name."""
     return re.sub(r"(?<=_W)[1-9]\d*$", "{L}", name) in MEASURES
@@ -120,7 +125,8 @@ def log_table(run: Run, replica: int) -> pd.DataFrame:
 
 
 def curve_table(run: Run, points: int) -> pd.DataFrame:
-    """Costs and Σ W² against steps, at so many looks at most and the last one: median, lowest and highest replica."""
+    """Costs and Σ W² against steps, at so many looks or up to twice as many, evenly apart, and at the last one: median,
+    lowest and highest replica."""
     looks = torch.arange(1, len(run.steps) + 1)
     at = (looks % max(1, len(looks) // points) == 0) | (looks == len(looks))
     table: dict[str, np.ndarray] = {"step": run.steps[at].numpy()}

@@ -87,22 +87,18 @@ def baseline_table(published: Published, measured: Measured) -> pd.DataFrame:
 
     A row for the study and one for each replica k of ours: of the numbers that the study publishes, how many of the
     replica's lie in the range of the others. The study's are counted in the range of one replica less, too: the mean
-    over all that can be left out.
+    over all that can be left out. A replica that lacks a number, since it diverged, is left aside; a number that all
+    lack, too.
     """
-    numbers = [values for *_, values in _numbers(published, measured)]
-    theirs = [value for *_, value, _ in _numbers(published, measured)]
-    replicas = max(map(len, numbers), default=0)
-    rows = [
-        {"left_out": k, "inside": sum(_in_range(v[k], np.delete(v, k)) for v in numbers if k < len(v))}
-        for k in range(replicas)
-    ]
-    others = [
-        np.mean([_in_range(value, np.delete(values, k)) for k in range(len(values))])
-        for value, values in zip(theirs, numbers, strict=True)
-        if len(values) > 1
-    ]
-    table = pd.DataFrame([{"left_out": "the study", "inside": sum(others)}, *rows])
-    return table.assign(of=len(others))
+    numbers = [(run, measure, value) for run, measure, value, known in _numbers(published, measured) if len(known)]
+    theirs = np.array([value for *_, value in numbers])
+    ours = np.array([measured[run][measure] for run, measure, _ in numbers], dtype=float, ndmin=2)
+    complete = np.flatnonzero(~np.isnan(ours).any(axis=0))
+    others = {k: ours[:, complete[complete != k]] for k in complete}
+    rows = [{"left_out": k, "inside": _in_range(ours[:, k], others[k])} for k in complete]
+    study = np.mean([_in_range(theirs, others[k]) for k in complete]) if len(complete) else 0.0
+    table = pd.DataFrame([{"left_out": "the study", "inside": study}, *rows])
+    return table.assign(of=len(numbers) if len(complete) > 1 else 0)
 
 
 def explanation_table(
@@ -241,7 +237,7 @@ def measures(tables: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Any]]:
 
 
 def middle(values: ArrayLike) -> float:
-    """The median, where a replica that diverged (NaN) is below all; −∞ if most did."""
+    """The median, where a replica that diverged (NaN) is below all; −∞ if half or more did."""
     return float(np.median(np.nan_to_num(np.asarray(values), nan=-np.inf)))
 
 
@@ -284,5 +280,6 @@ def _known(measured: Measured, name: str) -> Values:
     return values[~np.isnan(values)]
 
 
-def _in_range(value: float, values: Values) -> bool:
-    return bool(len(values) and values.min() <= value <= values.max())
+def _in_range(numbers: Values, others: Values) -> int:
+    """How many of the numbers lie in the range of the others, a row for each."""
+    return int(((others.min(1) <= numbers) & (numbers <= others.max(1))).sum()) if others.size else 0

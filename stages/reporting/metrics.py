@@ -23,5 +23,5 @@ def metrics(measured: dict[str, Any], grid: Sequence[str], verdicts: Counter[str
 
 
 def percent(accuracy: float) -> float | None:
-    """With two decimals, or nothing where most replicas diverged."""
+    """With two decimals, or nothing where half of the replicas or more diverged."""
     return round(100 * accuracy, 2) if accuracy >= 0 else None

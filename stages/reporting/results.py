@@ -229,8 +229,8 @@ class Findings:
         one = self.tables["experiment-1"]["test_accuracy"]
         published = [self.published[key]["test_accuracy"] for key in FOUR]
         lines = [
-            f"The study drew {len(claims)} conclusions from one run each. Judged by {self.params.replicas} runs each: "
-            f"{said(Counter(self.words))}."
+            f"The study drew {len(claims)} conclusions from one run each. Judged by {self.params.replicas} "
+            f"run{'s' if self.params.replicas > 1 else ''} each: {said(Counter(self.words))}."
         ]
         best = self.claim("batchnorm-l2-best")
         if best and best["one_run_of"]:
@@ -240,21 +240,22 @@ class Findings:
                     f"The seed alone moves the test accuracy of experiment 1 from {percent(one.min())} to "
                     f"{percent(one.max())}; the study's four experiments lie between {percent(min(published))} and "
                     f"{percent(max(published))}. "
-                    if one.notna().any()
+                    if one.min() < one.max()
                     else ""
                 )
                 + f"Its winner, batch norm with L2, wins in {percent(best['one_run'], 0)} of all such studies."
             )
-        harm = self.comparison("experiment-2/test_accuracy − experiment-2-exact/test_accuracy")
-        if harm:
+        change = self.bug_changes("test_accuracy")
+        if len(change):
+            word, verb, side = ("loss", "loses", -1) if change.median() < 0 else ("gain", "gains", 1)
             exploded, sound = (self.last(f"experiment-{key}", "sum_squared_weights") for key in ("2", "2-exact"))
             cost = self.last("experiment-2", "train_cost")
             lines.append(
                 "Its batch norm has a bug: the backward pass leaves out the derivative. The squares of the weights "
                 f"then add up to {number(exploded)}, not {number(sound, 0)}, "
-                f"and make a training cost of {number(cost)} (the study: 263,576.84); the test accuracy loses "
-                f"{number(-100 * harm['median'], 2)} points (median; "
-                f"a loss in {harm['replicas'] - harm['held']} of {harm['replicas']} seeds)."
+                f"and make a training cost of {number(cost)} (the study: 263,576.84); the test accuracy {verb} "
+                f"{number(100 * abs(change.median()), 2)} points (median; "
+                f"a {word} in {(side * change > 0).sum()} of {len(change)} seed{'s' if len(change) > 1 else ''})."
             )
         for verdict, title in ((SUPPORTED, "What held"), (CONTRADICTED, "What did not")):
             named = [claim["says"] for claim in claims if claim["verdict"] == verdict]
@@ -273,6 +274,13 @@ class Findings:
                 f"within the range of all our replicas but one; of the numbers of that one, {number(ours, 1)} do."
             )
         return lines
+
+    def bug_changes(self, measure: str) -> pd.Series:
+        """What leaving the derivative out changes in a measure, of each replica that diverged neither way."""
+        if not PAIR.keys() <= self.experiments.keys():
+            return pd.Series(dtype=float)
+        broken, sound = (self.tables[run][measure] for run in PAIR)
+        return (broken - sound).dropna()
 
     def last(self, run: str, measure: str) -> float:
         """The median of a measure over the replicas that did not diverge; NaN if all did."""
@@ -325,8 +333,8 @@ class Results(Findings):
 
     @cached_property
     def replica(self) -> int | None:
-        """The replica whose weights are shown: the first that diverged in none of the four experiments."""
-        alive = [self.tables[key]["diverged_at"] == 0 for key in FOUR]
+        """The replica whose weights are shown: the first that diverged neither without L2 nor with it."""
+        alive = [self.tables[key]["diverged_at"] == 0 for key in ("experiment-1", "experiment-3")]
         both = np.flatnonzero(np.logical_and.reduce(alive))
         return int(both[0]) if len(both) else None
 
@@ -358,13 +366,11 @@ class Results(Findings):
 
     def spread(self, layer: str, kind: str) -> float:
         """The mean standard deviation of a layer's weights, `with` or `without` L2."""
-        rows = self.weights[self.weights["layer"] == layer][f"std_{kind}"]
-        return float(rows.replace([np.inf, -np.inf], np.nan).mean())
+        return float(self.weights[self.weights["layer"] == layer][f"std_{kind}"].mean())
 
     def mean_difference(self, layer: str) -> pd.Series:
         """The mean of W − W with L2 of a layer, replica by replica."""
-        rows = self.weights[self.weights["layer"] == layer]["mean_difference"]
-        return rows.replace([np.inf, -np.inf], np.nan)
+        return self.weights[self.weights["layer"] == layer]["mean_difference"]
 
     @cached_property
     def first_layer_changes(self) -> dict[str, Tensor]:

@@ -116,14 +116,17 @@ def train_validation(r: Results) -> Words:
 def grid_costs(r: Results) -> Words:
     cells = r.longest_cells.sort_values("batch_size").to_dict("records")
     strength = min(cell["L2"] for cell in cells)
+    last = {cell["run"]: r.last(cell["run"], "validation_cost") for cell in cells}
     ends = {cell["batch_size"]: _validation(r, cell["run"]) for cell in cells if cell["L2"] == strength}
+    stopped = any((r.tables[cell["run"]]["stopped_at"] > 0).any() for cell in cells)
     shared = set.intersection(*(set(curve.index) for curve in ends.values()))
-    after = _known({size: curve.iloc[-1] for size, curve in ends.items()})
+    after = _known({cell["batch_size"]: last[cell["run"]] for cell in cells if cell["L2"] == strength})
     same = _known({size: curve[max(shared)] for size, curve in ends.items()} if shared else {})
     title = "Validation cost of the batch sizes, against steps and against epochs"
     if after and same:
         title = (
-            f"After {cells[0]['epochs']} epochs the validation cost is {_by_batch(after)}; "
+            f"{'At the end, after at most' if stopped else 'After'} {cells[0]['epochs']} epochs"
+            f"{',' if stopped else ''} the validation cost is {_by_batch(after)}; "
             f"after the same {max(shared):,} steps, {_by_batch(same)} (λ {strength:g})"
         )
     roughness = {f"batch {cell['batch_size']}, λ {cell['L2']:g}": r.last(cell["run"], "roughness") for cell in cells}
@@ -133,7 +136,7 @@ def grid_costs(r: Results) -> Words:
         f"The cells of {cells[0]['epochs']} epochs: median over the replicas (line), lowest to highest (band). A "
         "smaller batch makes more steps in an epoch. How much the training cost changes from one look to the next, at "
         f"first: {rough or NOT_THERE}.",
-        "; ".join(f"{r.labels[cell['run']]}: {number(_validation(r, cell['run']).iloc[-1])}" for cell in cells),
+        "; ".join(f"{r.labels[run]}: {number(cost)}" for run, cost in last.items()),
     )
 
 
@@ -215,7 +218,7 @@ def time(r: Results) -> Words:
     title = f"Batch norm changes the time of a step by {said}, medians; the study's by {_signed_percent(study)}"
     return Words(
         title if added else "What batch norm costs in time",
-        "Experiment 4 against experiment 1, timed in turn; a dot is one of "
+        "Experiment 4 against experiment 1, timed in turn, the engine in whole calls; a dot is one of "
         f"{_count(max(map(len, r.slower.values())), 'round')}, the bar across their median, the band their "
         "middle half, the diamond the study's. It depends on the machine, so no claim is judged by it.",
         "; ".join(

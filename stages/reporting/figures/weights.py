@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from stages.common import WEIGHT_DIFF
 from stages.reporting.colours import BLUE, DASHES, GREEN
 from stages.reporting.figures.style import (
     Layout,
@@ -51,7 +52,7 @@ def weight_distributions(r: Results, layout: Layout) -> Figure:
 def weight_differences(r: Results, layout: Layout) -> Figure:
     """How far L2 shifts the mean weight of each layer; below, one replica's differences of the small layers."""
     rows = [
-        Strip(name, r.mean_difference(name), BLUE, r.printed("weight-diff", f"mean_difference_{name}"))
+        Strip(name, r.mean_difference(name), BLUE, r.printed(WEIGHT_DIFF, f"mean_difference_{name}"))
         for name in r.layers
     ]
     small = r.layers[1:] if r.replica is not None else []
