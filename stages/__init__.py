@@ -1,1 +1,15 @@
 """The pipeline's stages: each reads parameters and files, calls nnlib, writes files; dvc.yaml has the order."""
+
+import sys
+from typing import Any
+
+
+def say_interrupted(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """One line for an interrupt while a stage still imports, which takes seconds; a defect keeps its traceback."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("interrupted before it began; `dvc repro` does this stage again", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = say_interrupted

@@ -10,19 +10,17 @@ from nnlib.evidence.measures import measures_of
 from nnlib.evidence.statistics import fewest_trials
 from stages.common import CHECKED, PUBLISHED, WEIGHT_DIFF, run
 from stages.configurations import cells
-from stages.parameters import Parameters, read_yaml
+from stages.parameters import Parameters, experiments, read_yaml
 from stages.reporting.labels import check_label
 from stages.study import check_study
 
 
 def main(params: Parameters) -> None:
-    study, pipeline = read_yaml(PUBLISHED), read_yaml("dvc.yaml")
     # DVC takes dvc.yaml for no dependency; a new experiment without a label is refused by its training stage, too.
-    experiments = [f"experiment-{key}" for key in pipeline["stages"]["experiment"]["foreach"]]
-    for key in experiments:
+    for key in experiments():
         check_label(key)
-    runs = {*experiments, *cells(params), WEIGHT_DIFF}
-    claims = check_study(study, runs, set(params.alternatives.changes))
+    runs = {*experiments(), *cells(params), WEIGHT_DIFF}
+    claims = check_study(read_yaml(PUBLISHED), runs, set(params.alternatives.changes))
     names = {f"{key}/{measure}" for key in runs for measure in measures_of(len(params.network.layers_dims) - 1)}
     needed = fewest_trials(max(1, count_tests(claims, names)), 1 - params.evidence.confidence)
     if params.replicas < needed:

@@ -49,6 +49,11 @@ LEFT_TO_DO = {
 }
 
 
+def run_folders() -> list[Path]:
+    """The folders in reports/runs of the grid and of dvc.yaml's experiments; others may be left of what is no more."""
+    return [RUNS / name for name in sorted((GRID, *parameters.experiments()))]
+
+
 def store_folder() -> Path:
     """The store of trained replicas: REPLICA_STORE in the environment, or data/replicas of this repository.
 

@@ -200,19 +200,26 @@ def load(path: str | Path = "params.yaml") -> Parameters:
     InputError
         If the file is not YAML or `check` refuses it.
     """
+    raw = read_yaml(path)
     try:
-        return check(read_yaml(path))
+        return check(raw)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def experiments() -> dict[str, Any]:
+    """The experiments in dvc.yaml as they stand there, by what their runs are called."""
+    return {f"experiment-{key}": item for key, item in read_yaml("dvc.yaml")["stages"]["experiment"]["foreach"].items()}
 
 
 def read_yaml(path: str | Path) -> Any:
     """The contents of a YAML 1.2 file."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return parse_yaml(Path(path).read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise InputError(f"not YAML: expected UTF-8, {error}") from None
-    return parse_yaml(text)
+        raise InputError(f"{path}: not YAML: expected UTF-8, {error}") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def parse_yaml(text: str) -> Any:

@@ -1,6 +1,8 @@
 """The study's claims and numbers against ours, from committed tables alone: verdicts, percentiles, the metrics."""
 
 from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -24,6 +26,7 @@ from stages.common import (
     WEIGHT_DIFF,
     WEIGHT_TABLE,
     run,
+    run_folders,
 )
 from stages.parameters import Parameters, read_yaml
 from stages.reporting.metrics import metrics
@@ -31,10 +34,10 @@ from stages.reporting.metrics import metrics
 
 def main(params: Parameters) -> None:
     study, evidence = read_yaml(PUBLISHED), params.evidence
-    published, measured = study["published"], read("*") | weights()
-    changes = [path.parent.name for path in (RUNS / ALTERNATIVES).glob("*/replicas.csv")]
-    alternatives = {change: read(f"{ALTERNATIVES}/{change}") for change in changes}
-    runs = pd.concat(pd.read_csv(path) for path in sorted(RUNS.glob("*/runs.csv")))
+    published, measured = study["published"], read(run_folders()) | weights()
+    changes = [path.parent for path in (RUNS / ALTERNATIVES).glob("*/replicas.csv")]
+    alternatives = {folder.name: read([folder]) for folder in changes}
+    runs = pd.concat(pd.read_csv(folder / "runs.csv") for folder in run_folders())
     grid = pd.read_csv(RUNS / GRID / "runs.csv")
 
     claims = [Claim.from_record(record) for record in study["claims"]]
@@ -62,9 +65,9 @@ def main(params: Parameters) -> None:
     )
 
 
-def read(folders: str) -> dict[str, Any]:
-    """The measures of the runs in folders of reports/runs."""
-    return tables.measures(tables.by_run(pd.read_csv(path) for path in sorted(RUNS.glob(f"{folders}/replicas.csv"))))
+def read(folders: Iterable[Path]) -> dict[str, Any]:
+    """The measures of the runs in such folders."""
+    return tables.measures(tables.by_run(pd.read_csv(folder / "replicas.csv") for folder in folders))
 
 
 def weights() -> dict[str, Any]:

@@ -149,6 +149,8 @@ def pipeline(changes: dict, raw):
             evaluate.main(params, f"experiment-{key}")
         alternatives.main(params, *(f"experiment-{key}" for key in "1234"))
         evaluate.main(params, "alternatives", "runs", "replicas")
+        # As an experiment that is no more leaves its results.
+        shutil.copytree("reports/runs/experiment-1", "reports/runs/experiment-gone")
         for stage in (weight_diff, timing, verdicts, report):
             stage.main(params)
         yield params, Path(name) / "reports"

@@ -153,6 +153,12 @@ def test_a_scheduler_that_goes_away_is_one_line_and_what_was_finished_is_in_the_
     assert list((tmp_path / "store").rglob("*.safetensors"))
 
 
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1", "http://127.0.0.1:8786", "tcp://127.0.0.1:x"])
+def test_what_is_no_address_is_named(address):
+    with pytest.raises(InputError, match=f"^cluster: expected an address such as .*, got '{address}' "):
+        train_replicas(TRAIN, VALIDATION, SETTINGS, [0], cluster=address)
+
+
 def test_an_address_that_does_not_answer_is_one_line(monkeypatch):
     monkeypatch.setattr(cluster, "ANSWER", 0.5)
     with pytest.raises(ClusterError, match=r"^cluster: no scheduler answers at tcp://127.0.0.1:9 within 0.5 s"):

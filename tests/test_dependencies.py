@@ -1,6 +1,7 @@
 """What a stage reads it declares: code, files and parameters. Nothing else makes it run again."""
 
 import re
+import subprocess
 
 import pytest
 from pipeline import REPOSITORY
@@ -163,6 +164,15 @@ def test_a_stage_declares_the_parameters_that_it_reads_and_no_others(stage: str)
 
 def test_the_stage_that_checks_the_parameters_depends_on_all_of_them():
     assert BODIES["check"]["params"] == [{"params.yaml": None}]
+
+
+def test_all_results_in_git_are_some_stages():
+    outs = [out for body in BODIES.values() for out in (*body["outs"], *body.get("metrics", []))]
+    written = [next(iter(out)) if isinstance(out, dict) else out for out in outs]
+    tops = [out.split("${")[0] for out in written]
+    tracked = subprocess.check_output(["git", "ls-files", "reports"], cwd=REPOSITORY, text=True).split()
+    assert tracked
+    assert [path for path in tracked if not path.startswith(tuple(tops))] == []
 
 
 def test_stages_stand_in_the_order_of_the_data():

@@ -56,6 +56,10 @@ def test_the_snippet_runs_as_printed(finished: Project, tmp_path):
     (tmp_path / "snippet.py").write_text(snippet, encoding="utf-8")
     result = finished.python("snippet", PYTHONPATH=str(tmp_path))
     assert "all right" in result.stdout
+    (inputs,) = re.findall(r"relu_backward, (\[.*\])\)\)", snippet)
+    wrong = f"from snippet import *\nprint(bool(check_gradients(relu, lambda dA, Z: 0 * dA, {inputs})))"
+    (tmp_path / "wrong.py").write_text(wrong, encoding="utf-8")
+    assert finished.python("wrong", PYTHONPATH=str(tmp_path)).stdout.endswith("False\n")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the command is bash's")

@@ -46,7 +46,8 @@ def train_on_cluster(
     ClusterError
         If the scheduler does not answer, has no workers, or goes away.
     InputError
-        If distributed is not installed here, or a worker has another version of nnlib, Numba or NumPy.
+        If the address is none, distributed is not installed here, or a worker has another version of nnlib, Numba or
+        NumPy.
     """
     try:
         from distributed import Client, as_completed
@@ -54,6 +55,10 @@ def train_on_cluster(
         raise InputError(f"cluster: expected dask and distributed (the extra 'cluster'), got: {error}") from None
     try:
         client = Client(address, timeout=ANSWER)
+    except ValueError as error:
+        raise InputError(
+            f"cluster: expected an address such as tcp://scheduler:8786, got {address!r} ({error})"
+        ) from None
     except OSError as error:
         raise ClusterError(f"cluster: no scheduler answers at {address} within {ANSWER:g} s ({error})") from error
     tasks: list[Any] = []

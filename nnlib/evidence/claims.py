@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -205,8 +205,11 @@ class Claim:
             parts = record.get("comparisons")
             if not isinstance(parts, list) or not parts:
                 raise InputError(f"comparisons: expected one or more, got {what(parts)}")
+            for one in parts:
+                _fits(one, Comparison)
+            _fits(record, cls)
             return cls(**{**record, "comparisons": tuple(Comparison(**one) for one in parts)})
-        except (TypeError, InputError) as error:
+        except InputError as error:
             raise InputError(f"claim {record.get('id', '?')}: {error}") from None
 
     @property
@@ -418,6 +421,18 @@ def _own_table(findings: Sequence[Finding]) -> str:
         return SILENT
     held = [bool(finding.comparison.holds(np.array(finding.published))) for finding in known]
     return SUPPORTED if all(held) else CONTRADICTED
+
+
+def _fits(record: Any, kind: Any) -> None:
+    """That a record has the fields of a dataclass, and no others."""
+    if not isinstance(record, Mapping):
+        raise InputError(f"expected {', '.join(one.name for one in fields(kind))}, got {what(record)}")
+    known = {one.name: one.default is MISSING for one in fields(kind)}
+    for name in [*record, *known]:
+        if name not in known:
+            raise InputError(f"{name!r}: no such entry; expected some of {', '.join(known)}")
+        if known[name] and name not in record:
+            raise InputError(f"{name}: expected a value, it is missing")
 
 
 def _check(record: object, checks: Mapping[str, Callable[[str, Any], Any]]) -> None:

@@ -33,10 +33,10 @@ from stages.common import (
     LOW,
     MODELS,
     PUBLISHED,
-    RUNS,
     TIMING,
     WEIGHT_DIFFERENCES,
     WEIGHT_TABLE,
+    run_folders,
 )
 from stages.parameters import Parameters, read_yaml
 from stages.reporting.formats import NOT_THERE, interval, measure, number, percent
@@ -70,7 +70,7 @@ class Findings:
 
     @staticmethod
     def read(params: Parameters) -> dict[str, Any]:
-        runs = [pd.read_csv(path).assign(stage=path.parent.name) for path in sorted(RUNS.glob("*/runs.csv"))]
+        runs = [pd.read_csv(folder / "runs.csv").assign(stage=folder.name) for folder in run_folders()]
         return {
             "params": params,
             "study": read_yaml(PUBLISHED),
@@ -511,4 +511,4 @@ def one(parameters: dict[str, Tensor], replica: int) -> dict[str, Tensor]:
 
 
 def tables_of(kind: str) -> list[pd.DataFrame]:
-    return [pd.read_csv(path) for path in sorted(RUNS.glob(f"*/{kind}.csv"))]
+    return [pd.read_csv(folder / f"{kind}.csv") for folder in run_folders()]
