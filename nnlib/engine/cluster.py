@@ -51,9 +51,11 @@ def train_on_cluster(
     """
     try:
         from distributed import Client, as_completed
+        from distributed.comm import get_address_host_port
     except ImportError as error:
         raise InputError(f"cluster: expected dask and distributed (the extra 'cluster'), got: {error}") from None
     try:
+        get_address_host_port(address)
         client = Client(address, timeout=ANSWER)
     except ValueError as error:
         raise InputError(
