@@ -7,7 +7,7 @@ from typing import Any
 def say_interrupted(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     """One line for an interrupt while a stage still imports, which takes seconds; a defect keeps its traceback."""
     if issubclass(kind, KeyboardInterrupt):
-        print("interrupted before it began; `dvc repro` does this stage again", file=sys.stderr)
+        print("interrupted before it began", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
 

@@ -169,10 +169,10 @@ def test_the_stage_that_checks_the_parameters_depends_on_all_of_them():
 def test_all_results_in_git_are_some_stages():
     outs = [out for body in BODIES.values() for out in (*body["outs"], *body.get("metrics", []))]
     written = [next(iter(out)) if isinstance(out, dict) else out for out in outs]
-    tops = [out.split("${")[0] for out in written]
+    written = [out.replace("${key}", key) for out in written for key in DVC["experiment"]["foreach"]]
     tracked = subprocess.check_output(["git", "ls-files", "reports"], cwd=REPOSITORY, text=True).split()
     assert tracked
-    assert [path for path in tracked if not path.startswith(tuple(tops))] == []
+    assert [path for path in tracked if not any(path == out or path.startswith(f"{out}/") for out in written)] == []
 
 
 def test_stages_stand_in_the_order_of_the_data():

@@ -126,6 +126,18 @@ def test_an_interrupt_says_what_is_kept_only_where_something_is(stage: str, monk
     assert ("replicas are kept" in told) == (stage in ("train", "alternatives"))
 
 
+def test_an_interrupt_while_a_stage_imports_is_one_line_and_a_defect_keeps_its_traceback():
+    interrupt, defect = (
+        subprocess.run(
+            [sys.executable, "-c", f"import stages; raise {kind}"], cwd=REPOSITORY, capture_output=True, text=True
+        )
+        for kind in ("KeyboardInterrupt", "ZeroDivisionError")
+    )
+    assert interrupt.stderr == "interrupted before it began\n"
+    assert interrupt.returncode
+    assert defect.stderr.startswith("Traceback")
+
+
 def test_an_interrupted_pipeline_goes_on_with_the_stage_that_was_not_finished(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
     project.set(l2=0.04)
