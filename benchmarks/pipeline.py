@@ -24,9 +24,9 @@ import torch
 
 from benchmarks.common import FOLDER, in_words, machine, markdown, spread, warn_if_busy
 from benchmarks.training import Data, autograd
+from nnlib.core.training import LOOK_EVERY
 from nnlib.data.files import write_text
-from nnlib.engine.replicas import cores
-from nnlib.training import LOOK_EVERY
+from nnlib.replicas.train import cores
 from stages.parameters import Parameters, check, parse_yaml
 
 ROOT = FOLDER.parent

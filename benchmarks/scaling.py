@@ -17,7 +17,7 @@ from benchmarks.common import FOLDER, in_words, machine, markdown, spread, take_
 from benchmarks.training import BATCH, DIMS, L2, RATE
 from nnlib import Settings, load_mnist, train_replicas
 from nnlib.data.files import write_text
-from nnlib.engine.replicas import cores
+from nnlib.replicas.train import cores
 
 BASE = {"replicas": 8, "epochs": 1, "examples": 9_600}
 VARIED = {"replicas": (4, 8, 16, 32), "epochs": (1, 2, 4), "examples": (9_600, 19_200, 38_400)}

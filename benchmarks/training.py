@@ -35,13 +35,13 @@ from nnlib import (
     load_mnist,
     update_parameters,
 )
+from nnlib.core.seeds import epoch_order
+from nnlib.core.training import LOOK_EVERY, mini_batches
 from nnlib.data.files import write_json, write_text
 from nnlib.engine.compiled import Replica, Sets, train_each
 from nnlib.engine.functions import compiled
 from nnlib.engine.kernel import first_layer, update_first_layer
 from nnlib.engine.layout import to_ink
-from nnlib.seeds import epoch_order
-from nnlib.training import LOOK_EVERY, mini_batches
 
 DIMS = (784, 20, 7, 5, 10)
 EXAMPLES, BATCH, RATE, L2 = 38_400, 32, 0.009, 0.01

@@ -4,11 +4,7 @@ Read in this order: `layers` (one layer), `model` (the network), `gradients` (is
 study's loop), `engine` (many seeds at once), then `statistics` and `claims` (what the seeds say).
 """
 
-from nnlib.data.dataset import load_mnist
-from nnlib.engine import Run, Settings, Store, accuracy, train_replicas
-from nnlib.errors import InputError
-from nnlib.gradients import GradientReport, check_gradients
-from nnlib.layers import (
+from nnlib.core.layers import (
     ACTIVATIONS,
     BATCHNORM_BACKWARD,
     apply_batchnorm,
@@ -23,7 +19,7 @@ from nnlib.layers import (
     softmax_backward,
     straight_through_batchnorm_backward,
 )
-from nnlib.model import (
+from nnlib.core.model import (
     INITIALIZATIONS,
     compute_cost,
     compute_cost_from_logits,
@@ -34,7 +30,13 @@ from nnlib.model import (
     sum_squared_weights,
     update_parameters,
 )
-from nnlib.training import StoppingRule, l_layer_model
+from nnlib.core.training import StoppingRule, l_layer_model
+from nnlib.data.dataset import load_mnist
+from nnlib.engine.run import Run, Settings
+from nnlib.errors import InputError
+from nnlib.gradients import GradientReport, check_gradients
+from nnlib.replicas.store import Store
+from nnlib.replicas.train import accuracy, train_replicas
 
 __all__ = [
     "ACTIVATIONS",

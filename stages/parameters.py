@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
+from nnlib.core.model import INITIALIZATIONS
+from nnlib.core.training import STOPPING_RULES
 from nnlib.data.dataset import POOLS
 from nnlib.errors import InputError
-from nnlib.model import INITIALIZATIONS
-from nnlib.training import STOPPING_RULES
 
 
 def _not_a_bool(value: Any) -> Any:

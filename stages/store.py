@@ -17,7 +17,7 @@ from typing import Any
 from dvc.parsing.context import Context
 
 from nnlib import Settings, Store
-from nnlib.engine.store import Entry
+from nnlib.replicas.store import Entry
 from stages import parameters
 from stages.common import run, store_folder
 from stages.configurations import cells, changed, experiment

@@ -1,7 +1,7 @@
 """Mutation testing: does a test fail when an operator, a number or a condition of nnlib is another?
 
     pip install -e ".[dev,mutants]"
-    python tests/mutants.py nnlib/layers.py nnlib/evidence [--processes 2]
+    python tests/mutants.py nnlib/core/layers.py nnlib/evidence [--processes 2]
 
 cosmic-ray changes a module in one place at a time. The tests of that module run in a fork of a process in which they
 have just passed, with the changed module in the place of its own; no file is touched. The mutants that all tests let
@@ -36,18 +36,18 @@ os.environ["OMP_NUM_THREADS"] = "1"
 TESTS = {
     "nnlib/arguments.py": "arguments model training gradients engine",
     "nnlib/shapes.py": "arguments layers model training",
-    "nnlib/seeds.py": "seeds",
-    "nnlib/layers.py": "layers model arguments training engine",
-    "nnlib/model.py": "model layers arguments training",
-    "nnlib/training.py": "training arguments engine",
+    "nnlib/core/seeds.py": "seeds",
+    "nnlib/core/layers.py": "layers model arguments training engine",
+    "nnlib/core/model.py": "model layers arguments training",
+    "nnlib/core/training.py": "training arguments engine",
     "nnlib/gradients.py": "gradients",
     "nnlib/evidence/statistics.py": "statistics claims evidence",
     "nnlib/evidence/claims.py": "claims evidence",
     "nnlib/evidence": "evidence",
-    "nnlib/engine/store.py": "store",
+    "nnlib/replicas/store.py": "store",
     "nnlib/engine/run.py": "engine store training",
-    "nnlib/engine/cluster.py": "cluster",
-    "nnlib/engine/replicas.py": "engine store arguments",
+    "nnlib/replicas/cluster.py": "cluster",
+    "nnlib/replicas/train.py": "engine store arguments",
     "nnlib/engine": "engine",
 }
 # Modules whose functions Numba compiles: each mutant of them anew, some seconds.

@@ -18,7 +18,7 @@ from torch.autograd import grad
 from torch.autograd.functional import jacobian
 from torch.testing import assert_close
 
-from nnlib import layers, model
+from nnlib.core import layers, model
 from nnlib.data.dataset import preprocess
 from nnlib.data.files import save_tensors
 from nnlib.data.mnist import load_raw
@@ -700,7 +700,7 @@ PAGES = sorted(DOCS.glob("*.md"))
 
 
 def function(label, target):
-    """What a link such as [`relu`](../nnlib/layers.py) names, or None if the module has no such function of its own."""
+    """What a link such as [`relu`](../nnlib/core/layers.py) names, or None if the module has no such function."""
     module = importlib.import_module(".".join((DOCS / target).resolve().relative_to(REPOSITORY).with_suffix("").parts))
     found = getattr(module, label.strip("`"), None)
     return found if inspect.isfunction(found) and found.__module__ == module.__name__ else None
@@ -722,10 +722,10 @@ def test_every_link_leads_to_a_file_and_to_a_function_that_is_in_it(page):
 
 
 def test_a_link_to_a_function_that_is_not_there_or_only_imported_is_noticed():
-    assert function("`relu`", "../nnlib/layers.py")
-    assert not function("`relu`", "../nnlib/model.py")
-    assert not function("`linear_backward`", "../nnlib/model.py")  # imported
-    assert not function("`BATCHNORM_EPSILON`", "../nnlib/layers.py")
+    assert function("`relu`", "../nnlib/core/layers.py")
+    assert not function("`relu`", "../nnlib/core/model.py")
+    assert not function("`linear_backward`", "../nnlib/core/model.py")  # imported
+    assert not function("`BATCHNORM_EPSILON`", "../nnlib/core/layers.py")
 
 
 def test_every_section_ends_with_the_functions_that_are_its_formulas():

@@ -71,7 +71,7 @@ def test_every_level_of_x86_64_gives_the_same_bits(tmp_path, quick_python):
 SMALL_PROGRAM = """
 import numpy as np
 from nnlib.engine.functions import LANES, compiled, constants, exp
-from nnlib.engine.lanes import load, store
+from nnlib.engine.simd import load, store
 
 @compiled
 def power(array, c):

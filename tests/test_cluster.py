@@ -13,11 +13,11 @@ from pipeline import ENVIRONMENT
 from problems import problem
 
 from nnlib import Settings, Store, train_replicas
-from nnlib.engine import cluster
-from nnlib.engine.cluster import ClusterError
 from nnlib.engine.compiled import Sets
 from nnlib.engine.layout import to_ink
 from nnlib.errors import InputError
+from nnlib.replicas import cluster
+from nnlib.replicas.cluster import ClusterError
 
 pytestmark = pytest.mark.usefixtures("quick_python")
 

@@ -7,7 +7,7 @@ import pytest
 from pipeline import REPOSITORY
 from sources import Definition, attributes, code_of, modules, reached
 
-from nnlib.engine import store
+from nnlib.replicas import store
 from stages.parameters import Parameters, Section, read_yaml
 
 DVC = read_yaml(REPOSITORY / "dvc.yaml")["stages"]
@@ -21,7 +21,7 @@ DECIDES = {
     *(f"nnlib/engine/{name}.py" for name in ("batched", "compiled", "functions", "kernel", "lanes", "layout", "run")),
 }
 # What decides only which networks are trained, and where: in the list of a training stage, not in a replica's hash.
-ASKS = {"nnlib/engine/replicas.py", "stages/configurations.py"}
+ASKS = {"nnlib/replicas/train.py", "stages/configurations.py"}
 # How a stage starts, reads and writes, what a function refuses, and where work is done: changes no result, and is in no
 # list for its own sake.
 LAUNCHER = {
@@ -33,8 +33,8 @@ LAUNCHER = {
     "nnlib/data/dataset.py",
     "nnlib/data/files.py",
     "nnlib/engine/__init__.py",
-    "nnlib/engine/cluster.py",
-    "nnlib/engine/store.py",
+    "nnlib/replicas/cluster.py",
+    "nnlib/replicas/store.py",
     "stages/__init__.py",
     "stages/common.py",
     "stages/parameters.py",

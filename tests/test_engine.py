@@ -16,13 +16,14 @@ from torch.testing import assert_close
 
 import nnlib
 from nnlib import Run, Settings, train_replicas
+from nnlib.core.layers import BATCHNORM_EPSILON
+from nnlib.core.training import evaluate_cost, l_layer_model
 from nnlib.data.files import load_tensors, save_tensors
-from nnlib.engine import batched, compiled, replicas
+from nnlib.engine import batched, compiled
 from nnlib.engine.functions import EXP_LOWEST, LANES, constants, exp
-from nnlib.engine.lanes import load, prefetch, store
 from nnlib.engine.layout import to_ink
-from nnlib.layers import BATCHNORM_EPSILON
-from nnlib.training import evaluate_cost, l_layer_model
+from nnlib.engine.simd import load, prefetch, store
+from nnlib.replicas import train as replicas
 
 TRAIN, VALIDATION = problem(57), problem(30, seed=1)
 # Half of the numbers are blanks; batches of 16, 16, 16 and 9.

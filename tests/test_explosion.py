@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from nnlib import compute_cost, initialize_parameters, l_model_backward, l_model_forward, update_parameters
-from nnlib.model import INITIALIZATIONS
+from nnlib.core.model import INITIALIZATIONS
 from stages.reporting.digits import digits_data
 from stages.reporting.explosion import explosion_data
 

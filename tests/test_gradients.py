@@ -9,8 +9,8 @@ from problems import normal, problem
 
 import nnlib
 from nnlib import check_gradients, gradients
+from nnlib.core.layers import linear_activation_backward, linear_activation_forward
 from nnlib.gradients import GradientReport, WorstEntry
-from nnlib.layers import linear_activation_backward, linear_activation_forward
 
 
 def of_the_sum(backward, m):

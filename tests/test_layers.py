@@ -11,7 +11,7 @@ from problems import normal
 from torch.nn.functional import layer_norm
 from torch.testing import assert_close
 
-from nnlib import layers
+from nnlib.core import layers
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 REPLICAS = pytest.mark.parametrize("replicas", [(), (3,)], ids=["one network", "three networks"])

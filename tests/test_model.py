@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy, layer_norm
 from torch.testing import assert_close
 
 import nnlib
-from nnlib import model
-from nnlib.layers import BATCHNORM_EPSILON
+from nnlib.core import model
+from nnlib.core.layers import BATCHNORM_EPSILON
 
 L2 = 0.7
 NETWORKS = pytest.mark.parametrize(

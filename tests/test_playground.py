@@ -15,9 +15,9 @@ from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.common.by import By
 
 from nnlib import initialize_parameters, l_model_forward, linear_activation_forward
+from nnlib.core.layers import BATCHNORM_EPSILON
 from nnlib.data.dataset import flatten, normalize, one_hot
 from nnlib.data.mnist import load_raw
-from nnlib.layers import BATCHNORM_EPSILON
 from stages.reporting.digits import digits_data
 from stages.reporting.playground import playground_data
 

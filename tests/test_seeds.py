@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nnlib.seeds import epoch_order, first_normals
+from nnlib.core.seeds import epoch_order, first_normals
 
 
 def test_numbers_are_those_of_the_day_this_was_written():

@@ -13,8 +13,9 @@ from problems import problem
 import nnlib
 from nnlib import Settings, Store, train_replicas
 from nnlib.data.files import load_metadata, save_tensors
-from nnlib.engine import replicas, store
 from nnlib.errors import InputError
+from nnlib.replicas import store
+from nnlib.replicas import train as replicas
 
 TRAIN, VALIDATION = problem(57), problem(30, seed=1)
 SETTINGS = Settings([6, 5, 4, 3], learning_rate=0.1, epochs=2, batch_size=16, look_every=3)

@@ -9,9 +9,9 @@ from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
 import nnlib
-from nnlib import layers, model, training
-from nnlib.seeds import epoch_order
-from nnlib.training import StoppingRule, evaluate_cost, l_layer_model, mini_batches
+from nnlib.core import layers, model, training
+from nnlib.core.seeds import epoch_order
+from nnlib.core.training import StoppingRule, evaluate_cost, l_layer_model, mini_batches
 
 DIMS = [6, 5, 3]
 T = 1e-5

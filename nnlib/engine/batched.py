@@ -1,6 +1,6 @@
 """The engine for any device: R networks side by side as torch products, for `device: cuda`.
 
-It computes what the functions of `nnlib.layers` and `nnlib.model` compute, fused for speed:
+It computes what the functions of `nnlib.core.layers` and `nnlib.core.model` compute, fused for speed:
 
 - the bias is a last column of the weights, `W (R, out, in + 1)`, and every input has a last row of ones, so that one
   batched product gives Z = W A + b, and one the gradients of W and b together;
@@ -21,10 +21,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nnlib.core.layers import BATCHNORM_EPSILON, apply_batchnorm, per_network
+from nnlib.core.model import Parameters, compute_cost_from_logits, sum_squared_weights
+from nnlib.core.seeds import epoch_order
 from nnlib.engine.run import Progress, Run, Settings
-from nnlib.layers import BATCHNORM_EPSILON, apply_batchnorm, per_network
-from nnlib.model import Parameters, compute_cost_from_logits, sum_squared_weights
-from nnlib.seeds import epoch_order
 
 # Mini-batches gathered at a time, over replicas and steps: enough work for every thread, little enough for the cache.
 GATHER = 32

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nnlib.core.model import Parameters
+from nnlib.core.seeds import epoch_order
 from nnlib.engine.functions import constants
 from nnlib.engine.kernel import propagate
 from nnlib.engine.layout import Ink, Memory, Network
 from nnlib.engine.run import Progress, Run, Settings
-from nnlib.model import Parameters
-from nnlib.seeds import epoch_order
 
 WIDEST = 32  # units of the first layer in a block: as many sums as the registers of every x86-64 level hold
 CHUNK = 480  # examples of a set that pass at a time, so that their activations stay in the cache
@@ -121,11 +121,11 @@ class Replica:
         return self._propagate(ink, order, begin, end, self.memory, last, learn=True)
 
     def cost(self, ink: Ink) -> float:
-        """`nnlib.training.evaluate_cost` over a set."""
+        """`nnlib.core.training.evaluate_cost` over a set."""
         return self._over_set(ink)[0]
 
     def accuracy(self, ink: Ink) -> float:
-        """`nnlib.model.predict` over a set."""
+        """`nnlib.core.model.predict` over a set."""
         return self._over_set(ink, count=True)[0] / len(ink.label)
 
     def _over_set(self, ink: Ink, count: bool = False) -> tuple[float, float]:
@@ -223,7 +223,7 @@ def train_each(
 
 
 def accuracies(ink: Ink, parameters: Parameters, settings: Settings, threads: int) -> list[float]:
-    """`nnlib.model.predict` of each network over a set."""
+    """`nnlib.core.model.predict` of each network over a set."""
 
     def one(k: int) -> float:
         return Replica({name: value[[k]] for name, value in parameters.items()}, settings).accuracy(ink)

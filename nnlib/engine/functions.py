@@ -11,8 +11,8 @@ import numpy as np
 from numba import njit
 from numba.core.caching import IndexDataCacheFile
 
-from nnlib.engine.lanes import fill, two_to, where_above
-from nnlib.layers import BATCHNORM_EPSILON
+from nnlib.core.layers import BATCHNORM_EPSILON
+from nnlib.engine.simd import fill, two_to, where_above
 
 LANES = ((),) * 16
 

@@ -1,8 +1,8 @@
 """The CPU engine's inner loops, compiled by Numba: gradient steps of one network, and a pass of it over a set.
 
-They compute what `nnlib.layers` and `nnlib.model` compute, and visit only pixels with ink: four fifths of MNIST's are
-blank, and a blank adds nothing to W x or to dW. A call is one network in one thread, and every sum has an order of its
-own that nothing else changes, so that bits depend on the arguments alone; docs/engine.md says what that rests on.
+They compute what `nnlib.core` computes, and visit only pixels with ink: four fifths of MNIST's are blank, and a blank
+adds nothing to W x or to dW. A call is one network in one thread, and every sum has an order of its own that nothing
+else changes, so that bits depend on the arguments alone; docs/engine.md says what that rests on.
 
 A layer is known by `row`, where its rows begin, its units `n`, and `at`, where its weights begin in `W`; see
 `nnlib.engine.layout`.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from nnlib.engine.functions import LANES, compiled, exp, log, part
-from nnlib.engine.lanes import fill, load, prefetch, store, total, where_above
+from nnlib.engine.simd import fill, load, prefetch, store, total, where_above
 
 ONE = np.uint64(1)
 AHEAD = 2  # examples whose ink is fetched before their turn

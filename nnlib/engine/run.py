@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from nnlib.arguments import whole
+from nnlib.core.layers import per_network
+from nnlib.core.model import Parameters, initialize_parameters
+from nnlib.core.training import LOOK_EVERY, PATIENCE, SETTINGS, THRESHOLD, Record, StoppingRule
 from nnlib.errors import InputError
-from nnlib.layers import per_network
-from nnlib.model import Parameters, initialize_parameters
-from nnlib.training import LOOK_EVERY, PATIENCE, SETTINGS, THRESHOLD, Record, StoppingRule
 
 # Told of every look at a replica: which, the step, its validation cost.
 Progress = Callable[[int, int, float], object]

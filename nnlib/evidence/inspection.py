@@ -9,8 +9,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from nnlib.core.model import Parameters, initialize_parameters, l_model_forward
 from nnlib.engine.run import Run
-from nnlib.model import Parameters, initialize_parameters, l_model_forward
 
 
 def weight_table(without: Run, with_l2: Run) -> pd.DataFrame:

@@ -12,9 +12,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from nnlib.engine import Run, accuracy
-from nnlib.engine.run import COSTS
-from nnlib.model import sum_squared_weights
+from nnlib.core.model import sum_squared_weights
+from nnlib.engine.run import COSTS, Run
+from nnlib.replicas.train import accuracy
 
 SETS = ("train", "validation", "test", "official")
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
 
-from nnlib.layers import BATCHNORM_EPSILON
-from nnlib.model import Parameters, l_model_forward
+from nnlib.core.layers import BATCHNORM_EPSILON
+from nnlib.core.model import Parameters, l_model_forward
 from stages.reporting.digits import LEVELS, packed
 
 STEPS = 127  # a weight of the first layer is a whole number from −127 to 127, times its unit's step

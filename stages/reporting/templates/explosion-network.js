@@ -33,7 +33,7 @@ function examplesOf(A, m) {
   return examples;
 }
 
-// --- One layer: nnlib/layers.py ---
+// --- One layer: nnlib/core/layers.py ---
 
 /** Z = W A + b. Five units at a time, so that a feature is read once for all five; the last ones may be the same. All
  *  examples pass before the next five units, whose weights then stay in the processor's first cache. */
@@ -183,7 +183,7 @@ const BATCHNORM_BACKWARD = {
   },
 };
 
-// --- The network: nnlib/model.py. Layers are { W, b }, the last one softmax, the others ReLU. ---
+// --- The network: nnlib/core/model.py. Layers are { W, b }, the last one softmax, the others ReLU. ---
 
 // The standard deviation of a layer's first weights.
 const INITIALIZATIONS = {

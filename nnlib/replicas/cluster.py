@@ -17,8 +17,8 @@ import torch
 
 from nnlib.engine.compiled import Sets, train_one
 from nnlib.engine.run import Progress, Run, Settings
-from nnlib.engine.store import source
 from nnlib.errors import InputError
+from nnlib.replicas.store import source
 
 ANSWER = 20.0  # seconds that the scheduler and its first worker have to answer
 BLOCK = 8  # replicas at most in a task, the unit that is lost with a worker

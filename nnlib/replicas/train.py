@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from nnlib.arguments import a, function, naming, optional, pair, seeds, takes, what, whole
+from nnlib.core.model import Parameters
+from nnlib.core.training import check_set, check_training_set
 from nnlib.engine.run import Progress, Run, Settings, check_settings
-from nnlib.engine.store import Store
 from nnlib.errors import InputError
-from nnlib.model import Parameters
+from nnlib.replicas.store import Store
 from nnlib.shapes import labelled_network
-from nnlib.training import check_set, check_training_set
 
 Examples = tuple[Tensor, Tensor]
 
@@ -151,7 +151,7 @@ def _on_cpu(
 
     sets = Sets(to_ink(*train), to_ink(*validation))
     if isinstance(where, str):
-        from nnlib.engine.cluster import train_on_cluster
+        from nnlib.replicas.cluster import train_on_cluster
 
         yield from train_on_cluster(sets, settings, seeds, starts, where, progress)
     else:

@@ -29,10 +29,10 @@ from nnlib.errors import InputError
 VERSION = "1"
 # What computes a replica's bits; a test holds the list to the modules that training imports.
 SOURCES = {
-    "cpu": ("engine/compiled.py", "engine/functions.py", "engine/layout.py", "engine/kernel.py", "engine/lanes.py"),
+    "cpu": ("engine/compiled.py", "engine/functions.py", "engine/layout.py", "engine/kernel.py", "engine/simd.py"),
     "cuda": ("engine/batched.py",),
 }
-SHARED = ("engine/run.py", "layers.py", "model.py", "seeds.py", "training.py")
+SHARED = ("engine/run.py", "core/layers.py", "core/model.py", "core/seeds.py", "core/training.py")
 
 
 @dataclass(frozen=True)

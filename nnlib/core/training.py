@@ -28,9 +28,8 @@ from nnlib.arguments import (
     what,
     whole,
 )
-from nnlib.errors import InputError
-from nnlib.layers import BATCHNORM_BACKWARD
-from nnlib.model import (
+from nnlib.core.layers import BATCHNORM_BACKWARD
+from nnlib.core.model import (
     INITIALIZATIONS,
     Parameters,
     compute_cost_from_logits,
@@ -40,7 +39,8 @@ from nnlib.model import (
     sum_squared_weights,
     update_parameters,
 )
-from nnlib.seeds import epoch_order
+from nnlib.core.seeds import epoch_order
+from nnlib.errors import InputError
 from nnlib.shapes import floats, tensor
 
 LOOK_EVERY = 100

@@ -1,7 +1,7 @@
 """The network: from first weights to a prediction, L layers of linear → activation (→ batch norm).
 
 Parameters are a dictionary W1, b1, ..., WL, bL; hidden layers are ReLU, the output layer is softmax. Shapes and leading
-axes as in `nnlib.layers`.
+axes as in `nnlib.core.layers`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from nnlib.arguments import choose, one_of, positive, seed_or_seeds, takes, truth, units
-from nnlib.errors import InputError
-from nnlib.layers import (
+from nnlib.core.layers import (
     BATCHNORM_BACKWARD,
     apply_batchnorm,
     linear_activation_backward,
@@ -24,7 +23,8 @@ from nnlib.layers import (
     linear_backward,
     strengths,
 )
-from nnlib.seeds import first_normals
+from nnlib.core.seeds import first_normals
+from nnlib.errors import InputError
 from nnlib.shapes import arrays, door, forward_pass, labelled_network, network, precision, weights_of, with_gradients
 
 Parameters = dict[str, Tensor]
