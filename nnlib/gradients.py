@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nnlib.arguments import function, optional, positive, seed, takes, whole
 from nnlib.errors import InputError
 
 # An error that so many roundings of the output could cause is not held against a backward.
@@ -71,14 +70,6 @@ class GradientReport:
         return "\n".join([*lines, f"{verdict} (tolerance {self.tolerance:g})"])
 
 
-@takes(
-    forward=function,
-    backward=function,
-    seed=seed,
-    step=positive,
-    tolerance=positive,
-    entries=optional(whole(1)),
-)
 def check_gradients(
     forward: Callable[..., Any],
     backward: Callable[..., Any],
@@ -114,7 +105,7 @@ def check_gradients(
 
     Raises
     ------
-    ValueError
+    InputError
         If an argument, or what a function gives back, is not as described, with its name.
 
     Notes

@@ -1,36 +1,52 @@
 """One layer, forward and backward: each backward stands under its forward.
 
-Shapes follow the study: activations are features × examples, `A (..., n, m)`, weights `W (..., out, in)`, biases
-`b (..., out, 1)`, one-hot labels `Y (..., classes, m)`. The leading axes `...` are empty for one network, or `(R,)` for
-R networks side by side; no function here needs to know which. Gradients are of the cost averaged over the m examples,
-while `dA` and `dZ` are per example, not yet divided by m, as in the study.
+Names and signatures are those of the assignment that the study solves, so that solutions can be read side by side: hence
+a capital B in `linear_activation_forward`, and dA and dZ of each example, not yet divided by m, while dW and db are
+gradients of the cost averaged over the m examples.
 
-The line above a function says which arrays it takes, without the leading axes. They may be tensors, NumPy arrays or
-lists (`nnlib.shapes`); what does not fit is a ValueError that names the argument. Results are tensors.
+Shapes follow it too: activations are features × examples, `A (..., n, m)`, weights `W (..., out, in)`, biases
+`b (..., out, 1)`, one-hot labels `Y (..., classes, m)`. The leading axes `...` are empty for one network, or `(R,)` for
+R networks side by side; no function here needs to know which. Arrays may be tensors, NumPy arrays or lists; what does not
+fit is an InputError that names the argument. Results are tensors.
 
 The formulas are those of I. Goodfellow, Y. Bengio, A. Courville, *Deep Learning* (2016), section 6.5, in the notation
-of A. Ng's course.
+of A. Ng's course; docs/backprop.md derives them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from nnlib.arguments import choose, not_negative, positive, what
+from nnlib.core.settings import L2Strength, Normalization
 from nnlib.errors import InputError
-from nnlib.shapes import arrays, tensor
+from nnlib.records import checked, what
+from nnlib.validation import choose, fit
 
-BATCHNORM_EPSILON = 1e-8
-
-LINEAR_CACHE = {"A_prev": "in m", "W": "out in", "b": "out 1"}
+BATCHNORM_EPSILON = Normalization().epsilon
 
 
-@arrays(A="in m", W="out in", b="out 1")
-def linear_forward(A: Tensor, W: Tensor, b: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+class LinearCache(NamedTuple):
+    """What `linear_backward` needs of the forward pass: A_prev (..., in, m), W (..., out, in), b (..., out, 1)."""
+
+    A_prev: Tensor
+    W: Tensor
+    b: Tensor
+
+
+class LayerCache(NamedTuple):
+    """What the backward of a layer needs: the linear cache, the activation cache Z (..., out, m), and, where batch norm
+    follows, the activation A (..., out, m) before it."""
+
+    linear_cache: LinearCache
+    activation_cache: Tensor
+    A: Tensor | None = None
+
+
+def linear_forward(A: Tensor, W: Tensor, b: Tensor) -> tuple[Tensor, LinearCache]:
     """Z = W A + b.
 
     Parameters
@@ -43,94 +59,139 @@ def linear_forward(A: Tensor, W: Tensor, b: Tensor) -> tuple[Tensor, tuple[Tenso
     -------
     Z : (..., out, m)
     cache : (A, W, b), for `linear_backward`
+
+    Raises
+    ------
+    InputError
+        If the shapes do not fit together, with the argument.
     """
-    return W @ A + b, (A, W, b)
+    A, W, b = fit(A=(A, "in m"), W=(W, "out in"), b=(b, "out 1"))
+    return W @ A + b, LinearCache(A, W, b)
 
 
-@arrays(dZ="out m", cache=LINEAR_CACHE)
-def linear_backward(
-    dZ: Tensor, cache: tuple[Tensor, Tensor, Tensor], L2: float | Tensor = 0.0
-) -> tuple[Tensor, Tensor, Tensor]:
+def linear_backward(dZ: Tensor, cache: LinearCache, L2: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of Z = W A + b, with the L2 term of the cost: dW = dZ Aᵀ / m + (λ / m) W.
 
     Parameters
     ----------
     dZ : (..., out, m)
     cache : (A_prev, W, b) from `linear_forward`
-    L2 : λ ≥ 0, one number or one for each network, shape (R,)
+    L2 : λ ≥ 0
 
     Returns
     -------
     dA_prev : (..., in, m), Wᵀ dZ
     dW : (..., out, in)
     db : (..., out, 1), the mean of dZ over the examples
+
+    Raises
+    ------
+    InputError
+        If the shapes do not fit together or λ is negative, with the argument.
     """
-    A_prev, W, _ = cache
+    A_prev, W, b = _entries("cache", cache, LinearCache._fields)
+    dZ, A_prev, W, b = fit(
+        dZ=(dZ, "out m"), **{"cache: A_prev": (A_prev, "in m"), "cache: W": (W, "out in"), "cache: b": (b, "out 1")}
+    )
     m = A_prev.shape[-1]
-    dW = dZ @ A_prev.mT / m + per_network(L2, W) / m * W
+    dW = dZ @ A_prev.mT / m + checked("L2", L2, L2Strength) / m * W
     db = dZ.sum(-1, keepdim=True) / m
     dA_prev = W.mT @ dZ
     return dA_prev, dW, db
 
 
-@arrays(Z="...")
 def relu(Z: Tensor) -> tuple[Tensor, Tensor]:
     """A = max(Z, 0), and Z as the activation cache; shapes (..., n, m)."""
+    (Z,) = fit(Z=(Z, "..."))
     return Z.clamp_min(0), Z
 
 
-@arrays(dA="...", activation_cache="...")
 def relu_backward(dA: Tensor, activation_cache: Tensor) -> Tensor:
     """dZ = dA where Z > 0, else 0."""
-    return dA.where(activation_cache > 0, 0)
+    dA, Z = fit(dA=(dA, "..."), activation_cache=(activation_cache, "..."))
+    return dA.where(Z > 0, 0)
 
 
-@arrays(Z="classes m")
 def softmax(Z: Tensor) -> tuple[Tensor, Tensor]:
     """A = exp(Z) / Σ exp(Z) over the classes (the last axis but one), and Z as the activation cache.
 
     The largest Z of each example is subtracted first, which changes nothing but keeps exp finite.
     """
+    (Z,) = fit(Z=(Z, "classes m"))
     return torch.softmax(Z, -2), Z
 
 
-@arrays(dA="classes m", activation_cache="classes m")
 def softmax_backward(dA: Tensor, activation_cache: Tensor) -> Tensor:
     """The Jacobian product of softmax, dZ = A ⊙ (dA − Σ dA ⊙ A), the sum over the classes.
 
     With the cross-entropy's dA = −Y / A this is the short form A − Y that the output layer uses.
     """
-    A, _ = softmax(activation_cache)
+    dA, Z = fit(dA=(dA, "classes m"), activation_cache=(activation_cache, "classes m"))
+    A = torch.softmax(Z, -2)
     return A * (dA - (dA * A).sum(-2, keepdim=True))
 
 
-@arrays(A="m")
-def apply_batchnorm(A: Tensor, epsilon: float = BATCHNORM_EPSILON) -> Tensor:
-    """Each feature to mean 0 and variance 1 over the m examples: Â = (A − μ) / √(σ² + ε); no scale, no shift.
+def apply_batchnorm(
+    A: Tensor,
+    epsilon: float = BATCHNORM_EPSILON,
+    *,
+    epsilon_added_to: str = "variance",
+    variance: str = "biased",
+    over: str = "examples",
+) -> Tensor:
+    """Each unit to mean 0 and variance 1 over the m examples: Â = (A − μ) / √(σ² + ε); no scale, no shift.
 
-    σ² is the biased variance, the mean square. The statistics are those of the examples at hand, in training and in
-    evaluation alike; there are no running averages. A constant feature becomes 0, to rounding. S. Ioffe, C. Szegedy,
-    *Batch Normalization* (2015), without γ and β.
+    The statistics are those of the examples that are given, in training and in evaluation alike; there are no running
+    averages. A constant unit becomes 0, to rounding. S. Ioffe, C. Szegedy, *Batch Normalization* (2015), without γ and β.
+
+    Parameters
+    ----------
+    A : (..., n, m)
+    epsilon, epsilon_added_to, variance, over : as in `Normalization`; the defaults are the usual form
+
+    Returns
+    -------
+    Â : (..., n, m)
     """
-    epsilon = positive("epsilon", epsilon)
-    centred = A - A.mean(-1, keepdim=True)
-    return centred / (centred.square().mean(-1, keepdim=True) + epsilon).sqrt()
+    (A,) = fit(A=(A, "n m"))
+    form = Normalization(epsilon=epsilon, epsilon_added_to=epsilon_added_to, variance=variance, over=over)
+    mean, deviation = _mean_and_deviation(A, form)
+    return (A - mean) / deviation
 
 
-@arrays(dA_norm="m", A="m")
+def _mean_and_deviation(A: Tensor, form: Normalization) -> tuple[Tensor, Tensor]:
+    """μ and √(σ² + ε) in that form, (..., n, 1), or (..., 1, 1) over a whole matrix."""
+    axes = (-1,) if form.over == "examples" else (-2, -1)
+    mean = A.mean(axes, keepdim=True)
+    variance = (A - mean).square().mean(axes, keepdim=True)
+    if form.variance == "unbiased":
+        count = A.shape[-1] if form.over == "examples" else A.shape[-1] * A.shape[-2]
+        variance = variance * count / (count - 1)
+    if form.epsilon_added_to == "deviation":
+        return mean, variance.sqrt() + form.epsilon
+    return mean, (variance + form.epsilon).sqrt()
+
+
 def straight_through_batchnorm_backward(dA_norm: Tensor, A: Tensor, epsilon: float = BATCHNORM_EPSILON) -> Tensor:
-    """The study's rule: dA = dÂ, as if the normalisation were not there. Not a derivative."""
+    """dA = dÂ, as if nothing had been normalized. Not a derivative; many solutions of the assignment do it."""
+    dA_norm, _ = fit(dA_norm=(dA_norm, "n m"), A=(A, "n m"))
     return dA_norm
 
 
-@arrays(dA_norm="m", A="m")
 def exact_batchnorm_backward(dA_norm: Tensor, A: Tensor, epsilon: float = BATCHNORM_EPSILON) -> Tensor:
     """The true derivative, dA = (dÂ − mean(dÂ) − Â mean(dÂ ⊙ Â)) / √(σ² + ε), means over the examples.
 
     μ and σ² depend on every example, hence the two means. Ioffe and Szegedy (2015), section 3.
+
+    Parameters
+    ----------
+    dA_norm : (..., n, m), the gradient of Â
+    A : (..., n, m), the activation before batch norm
+    epsilon : that of `apply_batchnorm`
     """
-    A_norm = apply_batchnorm(A, epsilon)
-    deviation = (A.var(-1, correction=0, keepdim=True) + epsilon).sqrt()
+    dA_norm, A = fit(dA_norm=(dA_norm, "n m"), A=(A, "n m"))
+    mean, deviation = _mean_and_deviation(A, Normalization(epsilon=epsilon))
+    A_norm = (A - mean) / deviation
     mean_gradient = dA_norm.mean(-1, keepdim=True)
     mean_product = (dA_norm * A_norm).mean(-1, keepdim=True)
     return (dA_norm - mean_gradient - A_norm * mean_product) / deviation
@@ -147,49 +208,26 @@ BATCHNORM_BACKWARD: dict[str, Callable[..., Tensor]] = {
 }
 
 
-@arrays(A_prev="in m", W="out in", B="out 1")
-def linear_activation_forward(A_prev: Tensor, W: Tensor, B: Tensor, activation: str) -> tuple[Tensor, Any]:
-    """A = activation(W A_prev + B), and the cache (linear cache, activation cache); "relu" or "softmax"."""
+def linear_activation_forward(A_prev: Tensor, W: Tensor, B: Tensor, activation: str) -> tuple[Tensor, LayerCache]:
+    """A = activation(W A_prev + B), and the cache; `activation` is one of `ACTIVATIONS`."""
     forward, _ = choose(ACTIVATIONS, activation, "activation")
+    A_prev, W, B = fit(A_prev=(A_prev, "in m"), W=(W, "out in"), B=(B, "out 1"))
     Z, linear_cache = linear_forward(A_prev, W, B)
     A, activation_cache = forward(Z)
-    return A, (linear_cache, activation_cache)
+    return A, LayerCache(linear_cache, activation_cache)
 
 
-@arrays(dA="out m", cache={"linear_cache": LINEAR_CACHE, "activation_cache": "out m"})
 def linear_activation_backward(
-    dA: Tensor, cache: Any, activation: str, L2: float | Tensor = 0.0
+    dA: Tensor, cache: LayerCache, activation: str, L2: float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor]:
     """From dA back through the activation and the linear part: (dA_prev, dW, db)."""
     _, backward = choose(ACTIVATIONS, activation, "activation")
-    linear_cache, activation_cache = cache
+    linear_cache, activation_cache = _entries("cache", cache[:2], LayerCache._fields[:2])
     return linear_backward(backward(dA, activation_cache), linear_cache, L2)
 
 
-def per_network(L2: float | Tensor, like: Tensor) -> Tensor:
-    """λ as a tensor that multiplies `like (..., out, in)` network by network.
-
-    Raises
-    ------
-    ValueError
-        If λ is negative or not finite, or neither one number nor one for each network.
-    """
-    strength = strengths(L2, like)
-    return strength[..., None, None] if strength.ndim else strength
-
-
-def strengths(L2: float | Tensor, like: Tensor) -> Tensor:
-    """λ as a tensor of shape (), or (R,) where there is one for each network of `like (R, ..., ...)`."""
-    if isinstance(L2, float | int):
-        return torch.tensor(not_negative("L2", L2), dtype=like.dtype, device=like.device)
-    strength = tensor("L2", L2)
-    if strength.dtype is torch.bool:
-        raise InputError(f"L2: expected numbers, got {what(L2)}")
-    strength = strength.to(like)
-    if strength.numel() == 1:
-        strength = strength.reshape(())
-    elif like.ndim > 1 and strength.shape != like.shape[:-2]:
-        raise InputError(f"L2: expected one number, or {tuple(like.shape[:-2])}, got {tuple(strength.shape)}")
-    if not bool(((strength >= 0) & strength.isfinite()).all()):
-        raise InputError(f"L2: expected finite numbers that are not negative, got {strength.tolist()}")
-    return strength
+def _entries(name: str, cache: Any, fields: tuple[str, ...]) -> Any:
+    """The entries of a cache, which may be any tuple or list of as many."""
+    if not isinstance(cache, tuple | list) or len(cache) != len(fields):
+        raise InputError(f"{name}: expected ({', '.join(fields)}), got {what(cache)}")
+    return cache

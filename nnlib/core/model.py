@@ -1,57 +1,52 @@
-"""The network: from first weights to a prediction, L layers of linear → activation (→ batch norm).
+"""The network: from initial weights to a prediction, L layers of linear → activation (→ batch norm).
 
-Parameters are a dictionary W1, b1, ..., WL, bL; hidden layers are ReLU, the output layer is softmax. Shapes and leading
-axes as in `nnlib.core.layers`.
+Parameters are a dictionary W1, b1, ..., WL, bL; hidden layers are ReLU, the output layer is softmax. Shapes, leading axes
+and the assignment's names as in `nnlib.core.layers`.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from math import sqrt
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from nnlib.arguments import choose, one_of, positive, seed_or_seeds, takes, truth, units
 from nnlib.core.layers import (
     BATCHNORM_BACKWARD,
+    LayerCache,
     apply_batchnorm,
     linear_activation_backward,
     linear_activation_forward,
     linear_backward,
-    strengths,
 )
-from nnlib.core.seeds import first_normals
+from nnlib.core.seeds import initial_normals
+from nnlib.core.settings import INITIALIZATIONS, Initialization, L2Strength, LayersDims, LearningRate, Normalization
 from nnlib.errors import InputError
-from nnlib.shapes import arrays, door, forward_pass, labelled_network, network, precision, weights_of, with_gradients
+from nnlib.records import Seed, SeedList, checked, what
+from nnlib.validation import choose, fit, floats, layers, naming, network, precision
 
 Parameters = dict[str, Tensor]
 
-# The standard deviation of a layer's first weights, from its fan-in and fan-out.
-INITIALIZATIONS: dict[str, Callable[[int, int], float]] = {
-    "he_fan_out": lambda fan_in, fan_out: sqrt(2 / fan_out),
-    "he_fan_in": lambda fan_in, fan_out: sqrt(2 / fan_in),
-    "xavier": lambda fan_in, fan_out: sqrt(2 / (fan_in + fan_out)),
-}
+HIDDEN, OUTPUT = "relu", "softmax"
+BATCHNORMS = {"none": None} | BATCHNORM_BACKWARD
 
 
-@takes(layer_dims=units, rule=one_of(INITIALIZATIONS), seed=seed_or_seeds, dtype=precision)
 def initialize_parameters(
     layer_dims: Sequence[int],
     *,
-    rule: str = "he_fan_out",
+    initialization: str = "he_fan_in",
     seed: int | Sequence[int] = 0,
     dtype: torch.dtype = torch.float32,
 ) -> Parameters:
-    """First weights W ~ N(0, σ²) and biases 0.
+    """Initial weights W ~ N(0, σ²) and biases 0.
 
     Parameters
     ----------
     layer_dims : units of every layer, the input first, for example [784, 20, 7, 5, 10]
-    rule : "he_fan_out", σ² = 2 / out, is the study's; "he_fan_in", σ² = 2 / in, is He et al. (2015); "xavier",
-        σ² = 2 / (in + out), is Glorot and Bengio (2010)
+    initialization : of `INITIALIZATIONS`, which has σ: "he_fan_in", σ² = 2 / in, is that of He et al. (2015)
     seed : of the random numbers; a sequence of R seeds gives R networks, W (R, out, in), each of which depends on its
         own seed alone
     dtype : torch.float32 or torch.float64; the random numbers are the same, rounded for float32
@@ -62,59 +57,72 @@ def initialize_parameters(
 
     Raises
     ------
-    ValueError
-        If the rule is unknown, a seed is negative, or there are fewer than two layers or an empty one.
+    InputError
+        If the initialization is unknown, a seed is negative, or there are fewer than two layers or an empty one.
     """
-    deviation = INITIALIZATIONS[rule]
-    if isinstance(seed, Sequence):
-        networks = [initialize_parameters(layer_dims, rule=rule, seed=one, dtype=dtype) for one in seed]
+    layer_dims = checked("layer_dims", layer_dims, LayersDims)
+    deviation = INITIALIZATIONS[checked("initialization", initialization, Initialization)]
+    dtype = precision("dtype", dtype)
+    if np.ndim(seed):
+        networks = [
+            initialize_parameters(layer_dims, initialization=initialization, seed=each, dtype=dtype)
+            for each in checked("seed", seed, SeedList)
+        ]
         return {name: torch.stack([network[name] for network in networks]) for name in networks[0]}
     shapes = [(fan_out, fan_in) for fan_in, fan_out in itertools.pairwise(layer_dims)]
     parameters: Parameters = {}
-    for layer, normals in enumerate(first_normals(seed, shapes), start=1):
+    for layer, normals in enumerate(initial_normals(checked("seed", seed, Seed), shapes), start=1):
         fan_out, fan_in = normals.shape
         parameters[f"W{layer}"] = torch.from_numpy(normals * deviation(fan_in, fan_out)).to(dtype)
-        parameters[f"b{layer}"] = torch.zeros(fan_out, 1, dtype=dtype)
+        parameters[f"b{layer}"] = torch.from_numpy(np.zeros((fan_out, 1))).to(dtype)
     return parameters
 
 
-@door(network, 2)
-def l_model_forward(X: Tensor, parameters: Parameters, use_batchnorm: bool = False) -> tuple[Tensor, list[Any]]:
+def l_model_forward(
+    X: Tensor, parameters: Parameters, batchnorm: str = "none", *, normalization: Normalization = Normalization()
+) -> tuple[Tensor, list[LayerCache]]:
     """Forward through all layers.
 
     Parameters
     ----------
     X : (..., features, m), or (features, m) for all networks alike
     parameters : W1, b1, ..., WL, bL
-    use_batchnorm : normalise the activation of every hidden layer over the m examples at hand
+    batchnorm : "none", or, alike in the forward pass, "straight_through" or "exact": normalize the activation of every
+        hidden layer over the m examples that are given
+    normalization : how
 
     Returns
     -------
     AL : (..., classes, m) probabilities
-    caches : for each layer (linear cache, activation cache), and the activation before batch norm as a third where
-        it was normalised
+    caches : for each layer a `LayerCache`
 
     Raises
     ------
-    ValueError
+    InputError
         If X and the layers do not fit together.
     """
-    use_batchnorm = truth("use_batchnorm", use_batchnorm)
-    L = len(parameters) // 2
+    choose(BATCHNORMS, batchnorm, "batchnorm")
+    X, parameters = network(X, parameters)
+    L = layers(parameters)
     A, caches = X, []
     for layer in range(1, L):
-        A, cache = linear_activation_forward(A, parameters[f"W{layer}"], parameters[f"b{layer}"], "relu")
-        if use_batchnorm:
-            cache = (*cache, A)
-            A = apply_batchnorm(A)
+        A, cache = linear_activation_forward(A, parameters[f"W{layer}"], parameters[f"b{layer}"], HIDDEN)
+        if batchnorm != "none":
+            cache = cache._replace(A=A)
+            A = apply_batchnorm(A, **dict(normalization))
         caches.append(cache)
-    AL, cache = linear_activation_forward(A, parameters[f"W{L}"], parameters[f"b{L}"], "softmax")
+    AL, cache = linear_activation_forward(A, parameters[f"W{L}"], parameters[f"b{L}"], OUTPUT)
     return AL, [*caches, cache]
 
 
-@door(forward_pass, 3)
 def l_model_backward(
-    AL: Tensor, Y: Tensor, caches: list[Any], L2: float | Tensor = 0.0, *, batchnorm_rule: str = "straight_through"
+    AL: Tensor,
+    Y: Tensor,
+    caches: Sequence[LayerCache],
+    L2: float = 0.0,
+    *,
+    batchnorm: str = "exact",
+    normalization: Normalization = Normalization(),
 ) -> dict[str, Tensor]:
     """Backward through all layers, from the output's short form dZ = AL − Y.
 
@@ -122,8 +130,10 @@ def l_model_backward(
     ----------
     AL, Y : (..., classes, m) probabilities and one-hot labels
     caches : from `l_model_forward`
-    L2 : λ, a number or one for each network
-    batchnorm_rule : "straight_through", the study's, or "exact"; without batch norm in the caches it plays no part
+    L2 : λ
+    batchnorm : the derivative of batch norm, "exact" or "straight_through"; plays no part where the caches have no
+        batch norm
+    normalization : that of the forward pass
 
     Returns
     -------
@@ -131,27 +141,42 @@ def l_model_backward(
 
     Raises
     ------
-    ValueError
-        If Y or the caches do not fit AL, λ is negative, or the rule is unknown.
+    InputError
+        If Y or the caches do not fit AL, λ is negative, or batchnorm is unknown.
     """
-    batchnorm_backward = choose(BATCHNORM_BACKWARD, batchnorm_rule, "batchnorm_rule")
+    batchnorm_backward = choose(BATCHNORMS, batchnorm, "batchnorm")
+    AL, Y = fit(AL=(AL, "classes m"), Y=(Y, "classes m"))
+    if not isinstance(caches, Sequence) or not caches:
+        raise InputError(f"caches: expected those of l_model_forward, got {what(caches)}")
     grads: dict[str, Tensor] = {}
     L = len(caches)
-    linear_cache, _ = caches[-1]
-    grads[f"dA{L - 1}"], grads[f"dW{L}"], grads[f"db{L}"] = linear_backward(AL - Y, linear_cache, L2)
-    for layer in range(L - 1, 0, -1):
-        dA = grads[f"dA{layer}"]
-        linear_cache, activation_cache, *normalised = caches[layer - 1]
-        for A in normalised:
-            dA = batchnorm_backward(dA, A)
-        grads[f"dA{layer - 1}"], grads[f"dW{layer}"], grads[f"db{layer}"] = linear_activation_backward(
-            dA, (linear_cache, activation_cache), "relu", L2
-        )
+    for layer in range(L, 0, -1):
+        with naming(f"caches: layer {layer}"):
+            linear_cache, activation_cache, A = _layer_cache(caches[layer - 1])
+            if layer == L:
+                dA_prev, dW, db = linear_backward(AL - Y, linear_cache, L2)
+            else:
+                dA = grads[f"dA{layer}"]
+                if A is not None:
+                    dA = _through_batchnorm(batchnorm_backward, dA, A, normalization.epsilon)
+                dA_prev, dW, db = linear_activation_backward(dA, LayerCache(linear_cache, activation_cache), HIDDEN, L2)
+        grads[f"dA{layer - 1}"], grads[f"dW{layer}"], grads[f"db{layer}"] = dA_prev, dW, db
     return grads
 
 
-@arrays(AL="classes m", Y="classes m")
-def compute_cost(AL: Tensor, Y: Tensor, parameters: Parameters | None = None, L2: float | Tensor = 0.0) -> Tensor:
+def _layer_cache(cache: Any) -> LayerCache:
+    if not isinstance(cache, tuple | list) or len(cache) not in (2, 3):
+        raise InputError(f"expected (linear_cache, activation_cache, A), got {what(cache)}")
+    return LayerCache(*cache)
+
+
+def _through_batchnorm(backward: Any, dA_norm: Tensor, A: Tensor, epsilon: float) -> Tensor:
+    if backward is None:
+        raise InputError("expected no batch norm, since batchnorm is 'none', got the activation before one")
+    return backward(dA_norm, A, epsilon)
+
+
+def compute_cost(AL: Tensor, Y: Tensor, parameters: Parameters | None = None, L2: float = 0.0) -> Tensor:
     """cost = −1/m Σ y log(ŷ) + λ/(2m) Σ W², m the number of examples in Y.
 
     Exact about what it is given: a true class of probability 0 costs infinity. Where the pre-activation ZL is at hand,
@@ -161,7 +186,7 @@ def compute_cost(AL: Tensor, Y: Tensor, parameters: Parameters | None = None, L2
     ----------
     AL, Y : (..., classes, m) probabilities and one-hot labels
     parameters : the weights for the L2 term; may be left out when L2 is 0
-    L2 : λ, a number or one for each network
+    L2 : λ
 
     Returns
     -------
@@ -169,37 +194,34 @@ def compute_cost(AL: Tensor, Y: Tensor, parameters: Parameters | None = None, L2
 
     Raises
     ------
-    ValueError
+    InputError
         If Y does not fit AL, λ is negative, or λ is not 0 and there are no parameters.
     """
+    AL, Y = fit(AL=(AL, "classes m"), Y=(Y, "classes m"))
     return _cost(-torch.special.xlogy(Y, AL), parameters, L2)
 
 
-@arrays(ZL="classes m", Y="classes m")
-def compute_cost_from_logits(
-    ZL: Tensor, Y: Tensor, parameters: Parameters | None = None, L2: float | Tensor = 0.0
-) -> Tensor:
+def compute_cost_from_logits(ZL: Tensor, Y: Tensor, parameters: Parameters | None = None, L2: float = 0.0) -> Tensor:
     """The same cost from the output layer's Z: log ŷ = Z − log Σ exp(Z), which no rounding turns into −∞."""
-    # Where y is 0 so is the term, be the logarithm as far below 0 as it likes.
+    ZL, Y = fit(ZL=(ZL, "classes m"), Y=(Y, "classes m"))
+    # 0 · (−∞) would be NaN; the term of a class with y = 0 is defined as 0.
     return _cost((-Y * torch.log_softmax(ZL, -2)).masked_fill(Y == 0, 0), parameters, L2)
 
 
-def _cost(losses: Tensor, parameters: Parameters | None, L2: float | Tensor) -> Tensor:
+def _cost(losses: Tensor, parameters: Parameters | None, L2: float) -> Tensor:
     m = losses.shape[-1]
     # Divided before it is added up, so that a sum too large for float32 may still have a mean.
     cross_entropy = (losses.sum(-2) / m).sum(-1)
-    strength = strengths(L2, losses)
-    if parameters is None:
-        if bool(strength.any()):
-            raise InputError(f"parameters: expected the weights, since L2 is {L2}, got None")
+    L2 = checked("L2", L2, L2Strength)
+    if parameters is None and L2:
+        raise InputError(f"parameters: expected the weights, since L2 is {L2}, got None")
+    if parameters is None or not L2:
         return cross_entropy
-    squares = _squares([W.double() for W in weights_of(parameters)])
+    squares = sum_squared_weights({name: value.double() for name, value in _weights(parameters).items()})
     if squares.ndim and cross_entropy.ndim and squares.shape != cross_entropy.shape:
         networks = tuple(cross_entropy.shape)
         raise InputError(f"parameters: expected the weights of {networks} networks, got {tuple(squares.shape)}")
-    # Without λ the weights cost nothing, were their squares infinite.
-    decay = (strength.double() / (2 * m) * squares).masked_fill(strength == 0, 0)
-    return cross_entropy + decay.to(losses.dtype)
+    return cross_entropy + (L2 / (2 * m) * squares).to(losses.dtype)
 
 
 def sum_squared_weights(parameters: Parameters) -> Tensor:
@@ -207,38 +229,66 @@ def sum_squared_weights(parameters: Parameters) -> Tensor:
 
     Raises
     ------
-    ValueError
+    InputError
         If there are no weights, or not of equally many networks.
     """
-    return _squares(weights_of(parameters))
+    squares = [W.square().sum((-2, -1)) for W in _weights(parameters).values()]
+    return torch.stack(torch.broadcast_tensors(*squares)).sum(0)
 
 
-def _squares(weights: Sequence[Tensor]) -> Tensor:
-    return torch.stack(torch.broadcast_tensors(*[W.square().sum((-2, -1)) for W in weights])).sum(0)
+def _weights(parameters: Any) -> Parameters:
+    """W1, W2, ... as tensors."""
+    if not isinstance(parameters, Mapping) or not any(str(name).startswith("W") for name in parameters):
+        raise InputError(f"parameters: expected a dictionary with W1, W2, ..., got {what(parameters)}")
+    weights = {name: W for name, W in parameters.items() if str(name).startswith("W")}
+    named = {f"parameters: {name}": (W, f"out{k} in{k}") for k, (name, W) in enumerate(weights.items())}
+    return dict(zip(weights, fit(**named), strict=True))
 
 
 @torch.no_grad()
-def update_parameters(parameters: Parameters, grads: dict[str, Tensor], learning_rate: float) -> Parameters:
+def update_parameters(parameters: Parameters, grads: Mapping[str, Tensor], learning_rate: float) -> Parameters:
     """Plain gradient descent, θ − α dθ for every W and b, as a new dictionary.
 
     Raises
     ------
-    ValueError
+    InputError
         If α is not a finite number above 0, or a gradient is missing or of another shape.
     """
-    learning_rate = positive("learning_rate", learning_rate)
-    return {name: value - learning_rate * grad for name, value, grad in with_gradients(parameters, grads)}
+    learning_rate = checked("learning_rate", learning_rate, LearningRate)
+    for argument, mapping in (("parameters", parameters), ("grads", grads)):
+        if not isinstance(mapping, Mapping):
+            raise InputError(f"{argument}: expected a dictionary of arrays, got {what(mapping)}")
+    if not parameters:
+        raise InputError("parameters: expected one array or more, got none")
+    updated = {}
+    for name, value in parameters.items():
+        if f"d{name}" not in grads:
+            raise InputError(f"grads: expected d{name}, got {', '.join(map(str, grads)) or 'none'}")
+        value, grad = floats({f"parameters: {name}": value, f"grads: d{name}": grads[f"d{name}"]})
+        if value.shape != grad.shape:
+            raise InputError(f"grads: expected d{name} {tuple(value.shape)}, got {tuple(grad.shape)}")
+        updated[name] = value - learning_rate * grad
+    return updated
 
 
-@door(labelled_network, 3)
-def predict(X: Tensor, Y: Tensor, parameters: Parameters, *, use_batchnorm: bool = False) -> Tensor:
-    """Accuracy: the share of examples whose most probable class is the label.
+def predict(
+    X: Tensor,
+    Y: Tensor,
+    parameters: Parameters,
+    *,
+    batchnorm: str = "none",
+    normalization: Normalization = Normalization(),
+) -> Tensor:
+    """Accuracy, as the assignment has it: the share of examples whose most probable class is the label.
+
+    `accuracy` is the same for many networks over a large set, faster and with the same bits on every processor.
 
     Returns
     -------
     A fraction from 0 to 1 for each network, float64, shape (...); a 0-d tensor for one. NaN for a network whose output
     is not finite: it predicts nothing.
     """
-    AL, _ = l_model_forward(X, parameters, use_batchnorm)
+    X, parameters, Y = network(X, parameters, Y)
+    AL, _ = l_model_forward(X, parameters, batchnorm, normalization=normalization)
     correct = (AL.argmax(-2) == Y.argmax(-2)).double().mean(-1)
     return correct.where(AL.isfinite().flatten(-2).all(-1), torch.nan)

@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from nnlib.arguments import fraction, naming, one_of, pair, takes, what, whole
 from nnlib.data.files import load_tensors
 from nnlib.errors import InputError
-from nnlib.shapes import tensor
+from nnlib.records import Count, Fraction, NotNegativeInt, Seed, checked, what
+from nnlib.validation import choose, naming, tensor
 
 CLASSES = 10
-POOLS = ("train", "all")
+POOLS = {"train": "the 60,000 training images", "all": "all 70,000"}
 
 Dataset = dict[str, Tensor]
 
@@ -24,10 +24,16 @@ def normalize(images: Tensor) -> Tensor:
 
     Raises
     ------
-    ValueError
-        If there are none, or they are no grey levels.
+    InputError
+        If there are none, they are no grey levels, or they seem to be divided by 255 already.
     """
-    return grey_levels("images", images).to(torch.float32) / 255
+    images = grey_levels("images", images)
+    if images.is_floating_point() and 0 < images.max() <= 1:
+        raise InputError(
+            f"images: expected grey levels from 0 to 255, got {images.dtype} from {images.min():g} to {images.max():g}, "
+            "which seem to be divided by 255 already; use them as they are"
+        )
+    return images.to(torch.float32) / 255
 
 
 def grey_levels(name: str, images: Tensor) -> Tensor:
@@ -44,21 +50,21 @@ def flatten(images: Tensor) -> Tensor:
 
     Raises
     ------
-    ValueError
+    InputError
         If there are none, or they have other axes.
     """
     return numbers("images", images, "m", "height", "width").flatten(1).T.contiguous()
 
 
-@takes(classes=whole(1))
 def one_hot(labels: Tensor, classes: int = CLASSES) -> Tensor:
     """(m,) whole numbers → (classes, m) float32, a single 1 in each column.
 
     Raises
     ------
-    ValueError
+    InputError
         If there are none, or a label is not one of 0 to classes − 1.
     """
+    classes = checked("classes", classes, Count)
     labels = numbers("labels", labels, "m").double()
     outside = labels[~((labels >= 0) & (labels < classes) & (labels == labels.round()))]
     if len(outside):
@@ -75,7 +81,6 @@ def numbers(name: str, values: Tensor, *axes: str) -> Tensor:
     return values
 
 
-@takes(examples=whole(), test=fraction, validation=fraction, seed=whole(0, 2**64 - 1))
 def split(examples: int, test: float, validation: float, seed: int) -> dict[str, Tensor]:
     """A random split, as the study made it: first the test set, then the validation set from what is left.
 
@@ -90,10 +95,12 @@ def split(examples: int, test: float, validation: float, seed: int) -> dict[str,
 
     Raises
     ------
-    ValueError
+    InputError
         If a fraction is not between 0 and 1, or a set would be empty.
     """
-    order = torch.randperm(examples, generator=Generator().manual_seed(seed))
+    examples = checked("examples", examples, NotNegativeInt)
+    test, validation = checked("test", test, Fraction), checked("validation", validation, Fraction)
+    order = torch.randperm(examples, generator=Generator("cpu").manual_seed(checked("seed", seed, Seed)), device="cpu")
     tests = round(examples * test)
     validations = round((examples - tests) * validation)
     parts = order.split([examples - tests - validations, validations, tests])
@@ -104,7 +111,6 @@ def split(examples: int, test: float, validation: float, seed: int) -> dict[str,
     return dict(zip(names, parts, strict=True))
 
 
-@takes(pool=one_of(dict.fromkeys(POOLS)), examples=whole())
 def preprocess(
     train: tuple[Tensor, Tensor],
     official: tuple[Tensor, Tensor],
@@ -131,10 +137,12 @@ def preprocess(
 
     Raises
     ------
-    ValueError
+    InputError
         If an argument does not fit, with its name. Images are (m, height, width), all of one size; labels are (m,), 0
         to 9, one for each image.
     """
+    choose(POOLS, pool, "pool")
+    examples = checked("examples", examples, NotNegativeInt)
     train, official = images_and_labels("train", train), images_and_labels("official", official)
     if train[0].shape[1:] != official[0].shape[1:]:
         raise InputError(
@@ -158,7 +166,9 @@ def preprocess(
 
 def images_and_labels(name: str, both: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Both as tensors, if they are images and as many labels."""
-    images, labels = pair(name, both)
+    if not isinstance(both, tuple | list) or len(both) != 2:
+        raise InputError(f"{name}: expected a pair (images, labels), got {what(both)}")
+    images, labels = both
     with naming(name):
         images = numbers("images", grey_levels("images", images), "m", "height", "width")
         labels = numbers("labels", labels, "m")
@@ -185,7 +195,7 @@ def load_mnist(path: str | Path = "data/processed/mnist.safetensors") -> dict[st
     ------
     FileNotFoundError
         If the file is not there, with what to run.
-    ValueError
+    InputError
         If the file is damaged or holds something else.
     """
     path = Path(path).absolute()

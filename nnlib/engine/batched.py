@@ -7,10 +7,10 @@ It computes what the functions of `nnlib.core.layers` and `nnlib.core.model` com
 - the update is that product's own accumulation, `W ← (1 − α λ/m) W − α/m dZ Aᵀ`: no gradient is ever stored;
 - all weights lie in one buffer, so that one product with it is every layer's decay;
 - an example is one row `[x | 1 | y]`, so that one `index_select` gathers the mini-batches of all replicas;
-- a look at the validation cost is one product for the first layer of all replicas;
+- an evaluation is one product for the first layer of all replicas;
 - every buffer is made once.
 
-First weights and orders are those of the CPU engine; the products' last digits depend on the device and on R.
+Initial weights and shuffles are those of the CPU engine; the products' last digits depend on the device and on R.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nnlib.core.layers import BATCHNORM_EPSILON, apply_batchnorm, per_network
+from nnlib.core.layers import apply_batchnorm
 from nnlib.core.model import Parameters, compute_cost_from_logits, sum_squared_weights
-from nnlib.core.seeds import epoch_order
-from nnlib.engine.run import Progress, Run, Settings
+from nnlib.core.seeds import Seeds, epoch_order
+from nnlib.core.settings import Normalization, Settings
+from nnlib.engine.run import HISTORY, OnEval, Run
 
 # Mini-batches gathered at a time, over replicas and steps: enough work for every thread, little enough for the cache.
 GATHER = 32
@@ -70,34 +71,37 @@ class Step:
         self.inputs_T = [A.mT for A in self.inputs]
         self.m = m
         self.rate = -settings.learning_rate / m
-        self.decay = self._decay(per_network(settings.L2, first))
-        self.use_batchnorm = settings.use_batchnorm
-        self.exact = settings.batchnorm_rule == "exact"
+        self.decay = self._decay(settings.L2)
+        self.batchnorm = settings.batchnorm
+        self.normalization = settings.normalization
+        # Layer norm over the last axis, without scale or shift, is batch norm here: that axis is the batch.
+        self.is_layer_norm = settings.normalization == Normalization(epsilon=settings.normalization.epsilon)
         self.deviations: list[Tensor] = [first] * len(self.A)
 
-    def _decay(self, L2: Tensor) -> Tensor | None:
+    def _decay(self, L2: float) -> Tensor | None:
         """What each number of the buffer is multiplied by: 1 − α λ/m for a weight, 1 for a bias; None if λ is 0."""
-        if not bool(L2.any()):
+        if not L2:
             return None
         factors = {
-            name: torch.ones_like(value) * (1 + self.rate * L2 if name.startswith("W") else 1)
+            name: torch.full_like(value, 1 + self.rate * L2 if name.startswith("W") else 1)
             for name, value in split(self.weights).items()
         }
-        return join(factors, L2.device).buffer
+        return join(factors, self.weights.buffer.device).buffer
 
     def forward(self, batch: Batch) -> Tensor:
         """The output layer's Z (R, classes, m), valid until the next call."""
         inputs = batch.inputs
         for layer, A in enumerate(self.A):
             Z = torch.bmm(self.weights.layers[layer], inputs, out=self.Z[layer])
-            if self.use_batchnorm:
-                # Layer norm over the last axis, without scale or shift, is batch norm here: that axis is the batch.
+            if self.batchnorm == "none":
+                torch.clamp_min(Z, 0, out=A)
+            elif self.is_layer_norm:
                 A_norm, _, self.deviations[layer] = torch.native_layer_norm(
-                    Z.clamp_min_(0), [self.m], None, None, BATCHNORM_EPSILON
+                    Z.clamp_min_(0), [self.m], None, None, self.normalization.epsilon
                 )
                 A.copy_(A_norm)
             else:
-                torch.clamp_min(Z, 0, out=A)
+                A.copy_(apply_batchnorm(Z.clamp_min_(0), **dict(self.normalization)))
             inputs = self.inputs[layer]
         return torch.bmm(self.weights.layers[-1], inputs, out=self.Z[-1])
 
@@ -106,7 +110,7 @@ class Step:
         torch.softmax(self.Z[-1], 1, out=self.dZ[-1]).sub_(batch.labels)
         for layer in range(len(self.A) - 1, -1, -1):
             dA = torch.bmm(self.unbiased_T[layer + 1], self.dZ[layer + 1], out=self.dZ[layer])
-            if self.use_batchnorm and self.exact:
+            if self.batchnorm == "exact":
                 self._batchnorm_backward(dA, layer)
             # dZ = dA where Z > 0, in place.
             RELU_BACKWARD(dA, self.Z[layer], 0, grad_input=dA)
@@ -125,57 +129,64 @@ def train_batched(
     train: tuple[Tensor, Tensor],
     validation: tuple[Tensor, Tensor],
     settings: Settings,
-    seeds: Sequence[int],
+    seeds: Sequence[int | Seeds],
     start: Run,
     device: torch.device,
-    progress: Progress | None = None,
+    on_eval: OnEval,
 ) -> Run:
     """Train all replicas at once, from `start` to `settings.epochs`; they are on the CPU again in the end.
 
-    A replica that stops or diverges is computed with the others to their end, for nothing.
+    A replica that stops or diverges keeps being computed with the others; its results are discarded.
     """
     X, Y = train
     examples, last_step = X.shape[1], settings.last_step(X.shape[1])
     run = start.resumable(settings)
-    run.parameters = {name: value.clone() for name, value in run.parameters.items()}
+    kept = [{name: value.clone() for name, value in which.items()} for which in (run.parameters, run.last_parameters)]
+    run.parameters, run.last_parameters = kept
     rows = torch.cat([X.T, X.new_ones(examples, 1), Y.T], 1).to(device)
-    rows_seen, Y_seen = validation[0].T.contiguous().to(device), validation[1].to(device)
-    L2 = torch.as_tensor(settings.L2, dtype=X.dtype, device=device)
-    weights = join(run.parameters, device)
+    rows_validation, Y_validation = validation[0].T.contiguous().to(device), validation[1].to(device)
+    last = run.last_parameters or run.parameters
+    weights = join(last, device)
     parameters = split(weights)
     steps = {m: Step(weights, m, settings) for m in {settings.batch_size, examples % settings.batch_size} - {0}}
 
-    looks: list[tuple[int, Tensor]] = []
+    evaluations: list[tuple[int, dict[str, Tensor]]] = []
     while run.epoch < settings.epochs and bool(run.running.any()):
         run.epoch += 1
-        each = (epoch_order(seed, run.epoch, examples, settings.reshuffle) for seed in seeds)
+        each = (epoch_order(Seeds.of(seed).shuffle, run.epoch, examples, settings.shuffle) for seed in seeds)
         orders = torch.stack([torch.from_numpy(order) for order in each])
         for batch in gather(rows, orders.to(device), settings.batch_size, Y.shape[0]):
             run.step += 1
             step = steps[batch.inputs.shape[-1]]
             ZL = step.forward(batch)
-            look = run.step % settings.look_every == 0 or run.step == last_step
-            if look:
-                train_cost = compute_cost_from_logits(ZL, batch.labels, parameters, L2)
+            is_evaluation = run.step % settings.stopping.eval_every == 0 or run.step == last_step
+            if is_evaluation:
+                train_cost = compute_cost_from_logits(ZL, batch.labels, parameters, settings.L2)
                 squares = sum_squared_weights(parameters)
             step.backward(batch)
-            if look:
-                validation_cost = evaluate_replicas(rows_seen, Y_seen, parameters, settings.use_batchnorm, L2)
-                seen = torch.stack([train_cost, validation_cost, squares]).cpu()
-                looks.append((run.step, seen.masked_fill(~run.running, torch.nan)))
-                keep(run, parameters, run.look(seen[0], seen[1], settings))
-                for replica in range(run.replicas) if progress else ():
-                    progress(replica, run.step, seen[1, replica].item())  # type: ignore[misc]
-    keep(run, parameters, run.running)
-    run.log(looks)
+            if is_evaluation:
+                cost, accuracy = evaluate_replicas(rows_validation, Y_validation, parameters, settings)
+                values = (train_cost, cost, squares, accuracy)
+                evaluation = {name: value.cpu() for name, value in zip(HISTORY, values, strict=True)}
+                ended = ~run.running
+                hidden = {name: value.masked_fill(ended, torch.nan) for name, value in evaluation.items()}
+                evaluations.append((run.step, hidden))
+                ends, best = run.evaluate(evaluation, settings)
+                keep(last, parameters, ends)
+                if run.last_parameters:
+                    keep(run.parameters, parameters, best)
+                for replica, cost in enumerate(evaluation["validation_cost"].tolist()):
+                    on_eval(replica, run.step, cost)
+    keep(last, parameters, run.running)
+    run.log(evaluations)
     run.epoch, run.step = settings.epochs, last_step
     return run
 
 
-def keep(run: Run, parameters: Parameters, which: Tensor) -> None:
-    """Take over the present parameters of some replicas; `which (R,)` says of which."""
+def keep(kept: Parameters, parameters: Parameters, which: Tensor) -> None:
+    """Copy the present parameters of some replicas; `which (R,)` says of which."""
     for name, value in parameters.items():
-        run.parameters[name][which] = value.cpu()[which]
+        kept[name][which] = value.cpu()[which]
 
 
 def gather(rows: Tensor, orders: Tensor, batch_size: int, classes: int) -> Iterator[Batch]:
@@ -197,16 +208,19 @@ def gather(rows: Tensor, orders: Tensor, batch_size: int, classes: int) -> Itera
             yield from batches[: len(chunk)]
 
 
-def evaluate_replicas(rows: Tensor, Y: Tensor, parameters: Parameters, use_batchnorm: bool, L2: Tensor) -> Tensor:
-    """`evaluate_cost` of R networks over one set, examples × features; (R,)."""
+def evaluate_replicas(rows: Tensor, Y: Tensor, parameters: Parameters, settings: Settings) -> tuple[Tensor, Tensor]:
+    """`evaluate_cost` and `predict` of R networks over one set, examples × features; (R,) each."""
     W, b = parameters["W1"], parameters["b1"]
     Z = torch.nn.functional.linear(rows, W.flatten(0, 1), b.flatten()).view(-1, *b.shape[:2]).permute(1, 2, 0)
     for layer in range(2, len(parameters) // 2 + 1):
         A = Z.clamp_min_(0)
-        if use_batchnorm:
-            A = apply_batchnorm(A)
+        if settings.batchnorm != "none":
+            A = apply_batchnorm(A, **dict(settings.normalization))
         Z = (parameters[f"W{layer}"] @ A).add_(parameters[f"b{layer}"])
-    return compute_cost_from_logits(Z, Y, parameters, L2)
+    correct = (Z.argmax(-2) == Y.argmax(-2)).to(Z.dtype).mean(-1)
+    return compute_cost_from_logits(Z, Y, parameters, settings.L2), correct.where(
+        Z.isfinite().all(-2).all(-1), torch.nan
+    )
 
 
 def join(parameters: Parameters, device: torch.device) -> Weights:

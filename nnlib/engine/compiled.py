@@ -6,7 +6,7 @@ A replica knows nothing of the others, so its bits are a function of settings, s
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from nnlib.core.model import Parameters
-from nnlib.core.seeds import epoch_order
+from nnlib.core.seeds import Seeds, epoch_order
+from nnlib.core.settings import Settings
 from nnlib.engine.functions import constants
 from nnlib.engine.kernel import propagate
 from nnlib.engine.layout import Ink, Memory, Network
-from nnlib.engine.run import Progress, Run, Settings
+from nnlib.engine.run import HISTORY, Job, OnEval, Run
 
 WIDEST = 32  # units of the first layer in a block: as many sums as the registers of every x86-64 level hold
 CHUNK = 480  # examples of a set that pass at a time, so that their activations stay in the cache
@@ -109,7 +110,7 @@ class Replica:
             columns=columns,
             present=np.zeros(columns, self.dtype),
             Z=Z,
-            A=A if self.settings.use_batchnorm else Z,
+            A=Z if self.settings.batchnorm == "none" else A,
             dZ=dZ,
             deviation=np.zeros(rows, self.dtype),
             sums=np.zeros(columns * self.width, self.dtype),
@@ -130,7 +131,7 @@ class Replica:
 
     def _over_set(self, ink: Ink, count: bool = False) -> tuple[float, float]:
         examples = len(ink.label)
-        batch = examples if self.settings.use_batchnorm else min(CHUNK, examples)
+        batch = min(CHUNK, examples) if self.settings.batchnorm == "none" else examples
         if not self.set_memory or self.set_memory.batch != batch:
             self.set_memory = self._memory(batch)
         return self._propagate(ink, np.arange(examples), 0, examples, self.set_memory, examples, count=count)
@@ -149,8 +150,8 @@ class Replica:
     ) -> tuple[float, float]:
         """The kernel's pass; its cost as that of m examples, with the L2 term."""
         settings, number = self.settings, self.dtype.type
-        use_batchnorm, strength = settings.use_batchnorm, float(settings.L2)
-        exact = use_batchnorm and settings.batchnorm_rule == "exact"
+        use_batchnorm, strength = settings.batchnorm != "none", settings.L2
+        exact = settings.batchnorm == "exact"
         rates = number(settings.learning_rate), number(strength), self.constants, ((),) * self.width
         result, squares = propagate(
             self.net, ink, order, begin, end, memory, use_batchnorm, exact, learn, count, *rates
@@ -159,14 +160,20 @@ class Replica:
 
 
 def train_one(
-    data: Sets, settings: Settings, seed: int, start: Run, stopped: Event, tell: Callable[[int, float], object]
+    data: Sets,
+    settings: Settings,
+    seed: int | Seeds,
+    start: Run,
+    stopped: Event,
+    on_eval: Callable[[int, float], object],
 ) -> Run:
-    """Train one replica from `start`, a run of it alone, to `settings.epochs`; `tell` hears of every look."""
+    """Train one replica from `start`, a run of it alone, to `settings.epochs`; `on_eval` hears of every evaluation."""
     run, examples, last_step = start.resumable(settings), data.examples, settings.last_step(data.examples)
-    replica = Replica(run.parameters, settings)
+    replica = Replica(run.last_parameters or run.parameters, settings)
     an_epoch = -(-examples // settings.batch_size)
     at_once = max(1, AT_ONCE // (settings.batch_size * len(replica.net.W1)))
-    looks: list[tuple[int, Tensor]] = []
+    eval_every = settings.stopping.eval_every
+    evaluations: list[tuple[int, dict[str, Tensor]]] = []
     order: Any = None
     ordered: int | None = None
     while run.step < last_step and bool(run.running):
@@ -174,49 +181,57 @@ def train_one(
             raise InterruptedError
         epoch, done = divmod(run.step, an_epoch)
         if epoch != ordered:
-            order, ordered = epoch_order(seed, epoch + 1, examples, settings.reshuffle), epoch
-        look = min(last_step, (run.step // settings.look_every + 1) * settings.look_every)
-        until = min(look, (epoch + 1) * an_epoch, run.step + at_once)
+            order, ordered = epoch_order(Seeds.of(seed).shuffle, epoch + 1, examples, settings.shuffle), epoch
+        evaluated = min(last_step, (run.step // eval_every + 1) * eval_every)
+        until = min(evaluated, (epoch + 1) * an_epoch, run.step + at_once)
         begin, end = done * settings.batch_size, min(examples, (until - epoch * an_epoch) * settings.batch_size)
         train_cost, squares = replica.learn(data.train, order, begin, end)
         run.step = until
-        if until == look:
-            costs = torch.tensor([[train_cost], [replica.cost(data.validation)], [squares]], dtype=run.reference.dtype)
-            run.look(costs[0], costs[1], settings)
-            looks.append((look, costs))
-            tell(look, costs[1].item())
-    run.log(looks)
-    run.parameters, run.epoch, run.step = replica.parameters(), settings.epochs, last_step
+        if until == evaluated:
+            cost, accuracy = replica.cost(data.validation), replica.accuracy(data.validation)
+            values = zip(HISTORY, (train_cost, cost, squares, accuracy), strict=True)
+            evaluation = {name: torch.tensor([value], dtype=run.reference.dtype) for name, value in values}
+            _, best = run.evaluate(evaluation, settings)
+            if run.last_parameters and best:
+                run.parameters = replica.parameters()
+            evaluations.append((until, evaluation))
+            on_eval(until, cost)
+    run.log(evaluations)
+    if run.last_parameters:
+        run.last_parameters = replica.parameters()
+    else:
+        run.parameters = replica.parameters()
+    run.epoch, run.step = settings.epochs, last_step
     return run
 
 
-def train_each(
-    data: Sets,
-    settings: Settings,
-    seeds: Sequence[int],
-    starts: Mapping[int, Run],
-    *,
-    threads: int,
-    progress: Progress | None = None,
-) -> Iterator[tuple[int, Run]]:
-    """Train replica k from `starts[k]`, `threads` at a time; yields (k, run of it alone) as they end.
+def train_each(data: Sets, jobs: Mapping[Any, Job], *, threads: int, on_eval: OnEval) -> Iterator[tuple[Any, Run]]:
+    """Train every job, `threads` at a time, those with the most epochs to go first; yields (key, its run) as it ends,
+    and as it passes the other epochs that are asked for.
 
     An interrupt ends the threads at their next call of the kernel.
     """
-    stopped, told = Event(), SimpleQueue[tuple[int, int, float]]()
+    stopped, evaluations, runs = Event(), SimpleQueue[tuple[Any, int, float]](), SimpleQueue[tuple[Any, Run]]()
 
-    def task(k: int) -> tuple[int, Run]:
-        return k, train_one(data, settings.of(k), seeds[k], starts[k], stopped, lambda *look: told.put((k, *look)))
+    def task(key: Any) -> None:
+        settings, seed, run, epochs = jobs[key]
+        for each in epochs:
+            asked = settings.replace(epochs=each)
+            run = train_one(data, asked, seed, run, stopped, lambda *seen: evaluations.put((key, *seen)))
+            runs.put((key, run))
 
     pool = ThreadPoolExecutor(threads)
     try:
-        pending: set[Future[tuple[int, Run]]] = {pool.submit(task, k) for k in starts}
-        while pending:
+        most_first = sorted(jobs, key=lambda key: jobs[key].start.epoch - jobs[key].settings.epochs)
+        pending: set[Future[None]] = {pool.submit(task, key) for key in most_first}
+        while pending or not runs.empty():
             done, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
-            while progress and not told.empty():
-                progress(*told.get())
             for future in done:
-                yield future.result()
+                future.result()
+            while not evaluations.empty():
+                on_eval(*evaluations.get())
+            while not runs.empty():
+                yield runs.get()
     finally:
         stopped.set()
         pool.shutdown(cancel_futures=True)

@@ -10,15 +10,14 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from importlib.metadata import version
-from threading import Event
 from typing import Any
 
 import torch
 
-from nnlib.engine.compiled import Sets, train_one
-from nnlib.engine.run import Progress, Run, Settings
+from nnlib.engine.compiled import Sets, train_each
+from nnlib.engine.run import Job, OnEval, Run
 from nnlib.errors import InputError
-from nnlib.replicas.store import source
+from nnlib.source import code_digest
 
 ANSWER = 20.0  # seconds that the scheduler and its first worker have to answer
 BLOCK = 8  # replicas at most in a task, the unit that is lost with a worker
@@ -29,15 +28,8 @@ class ClusterError(OSError):
     """The cluster cannot be had, or went away."""
 
 
-def train_on_cluster(
-    data: Sets,
-    settings: Settings,
-    seeds: Sequence[int],
-    starts: Mapping[int, Run],
-    address: str,
-    progress: Progress | None = None,
-) -> Iterator[tuple[int, Run]]:
-    """Train replica k from `starts[k]` on the cluster of a scheduler; yields (k, run of it alone) block by block.
+def train_on_cluster(sets: Sets, jobs: Mapping[Any, Job], address: str, on_eval: OnEval) -> Iterator[tuple[Any, Run]]:
+    """Train every job on the cluster of a scheduler; yields (key, its run) block by block.
 
     The data go to each worker once. A block whose worker dies is run by another.
 
@@ -66,18 +58,15 @@ def train_on_cluster(
     tasks: list[Any] = []
     try:
         threads = ready(client, address)
-        begun = {k: run if run.epoch else None for k, run in starts.items()}
         # As a task's result, made again elsewhere if the worker that has it dies; scattered data would be lost.
         with warnings.catch_warnings(category=UserWarning, action="ignore"):
-            there = client.submit(same, data, pure=False)
-        for block in blocks(list(starts), threads):
-            work = [(k, settings.of(k), seeds[k], begun[k]) for k in block]
-            tasks.append(client.submit(train_block, there, work, pure=False))
+            there = client.submit(same, sets, pure=False)
+        for block in blocks(list(jobs), threads):
+            tasks.append(client.submit(train_block, there, {key: jobs[key] for key in block}, pure=False))
         for task in as_completed(tasks):
-            for k, run in task.result():
-                if progress:
-                    progress(k, run.step, run.validation_cost[-1].item() if len(run.steps) else torch.nan)
-                yield k, run
+            for key, run in task.result():
+                on_eval(key, run.step, run.validation_cost[-1].item() if len(run.steps) else torch.nan)
+                yield key, run
     except (CancelledError, OSError) as error:
         if isinstance(error, ClusterError):
             raise
@@ -101,23 +90,19 @@ def ready(client: Any, address: str) -> int:
 
 def versions() -> dict[str, str]:
     """What has to agree for the same bits."""
-    return {"nnlib": source("cpu")[:12], "numba": version("numba"), "numpy": version("numpy")}
+    return {"nnlib": code_digest()[:12], "numba": version("numba"), "numpy": version("numpy")}
 
 
-def blocks(which: Sequence[int], threads: int) -> list[Sequence[int]]:
+def blocks(which: Sequence[Any], threads: int) -> list[Sequence[Any]]:
     """The replicas in blocks of up to `BLOCK`, smaller if there are few for each thread."""
     size = max(1, min(BLOCK, len(which) // (TASKS * threads)))
     return [which[first : first + size] for first in range(0, len(which), size)]
 
 
-def same(data: Sets) -> Sets:
-    return data
+def same(sets: Sets) -> Sets:
+    return sets
 
 
-def train_block(data: Sets, work: Sequence[tuple[int, Settings, int, Run | None]]) -> list[tuple[int, Run]]:
-    """What a worker does: one replica after the other, from its first weights where it has no beginning."""
-    dtype = torch.from_numpy(data.train.values).dtype
-    return [
-        (k, train_one(data, settings, seed, start or Run.begin(settings, [seed], dtype), Event(), lambda *_: None))
-        for k, settings, seed, start in work
-    ]
+def train_block(sets: Sets, jobs: Mapping[Any, Job]) -> list[tuple[Any, Run]]:
+    """What a worker does: one job after the other."""
+    return list(train_each(sets, jobs, threads=1, on_eval=lambda *_: None))

@@ -4,23 +4,285 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
 
 import psutil
 import torch
-from torch import Tensor
+from pydantic import Field, InstanceOf
 
-from nnlib.arguments import a, function, naming, optional, pair, seeds, takes, what, whole
-from nnlib.core.model import Parameters
-from nnlib.core.training import check_set, check_training_set
-from nnlib.engine.run import Progress, Run, Settings, check_settings
+from nnlib.core.seeds import Seeds
+from nnlib.core.settings import Settings
+from nnlib.core.training import Examples
+from nnlib.engine.run import Job, Run
 from nnlib.errors import InputError
-from nnlib.replicas.store import Store
-from nnlib.shapes import labelled_network
+from nnlib.records import Count, Seed, checked, what
+from nnlib.replicas.prepared import PreparedSet
+from nnlib.replicas.store import Shelf, Store
+from nnlib.validation import naming
 
-Examples = tuple[Tensor, Tensor]
+
+class TrainingData:
+    """A training and a validation set, prepared once for all configurations.
+
+    Parameters
+    ----------
+    train, validation : (X, Y), features × examples and one-hot classes × examples; float32 or float64
+    layers_dims : of the networks that are trained on them
+
+    Raises
+    ------
+    InputError
+        If a set does not fit such networks, with the argument.
+    """
+
+    def __init__(self, train: Examples, validation: Examples, layers_dims: Sequence[int]) -> None:
+        self.layers_dims = (layers_dims[0], layers_dims[-1])
+        with naming("train"):
+            self.train = PreparedSet(train, layers_dims)
+        with naming("validation"):
+            self.validation = PreparedSet(validation, layers_dims, like=self.train)
+
+
+class Evaluation(NamedTuple):
+    """One evaluation of one replica, or a replica that is found in the store, for a progress bar.
+
+    Attributes
+    ----------
+    configuration, replica : which
+    step, validation_cost : of the evaluation; NaN where there was none
+    done, total : gradient steps of all replicas of all configurations
+    """
+
+    configuration: Hashable
+    replica: int
+    step: int
+    validation_cost: float
+    done: int
+    total: int
+
+
+Progress = Callable[[Evaluation], object]
+
+
+def train_replicas(
+    train: Examples,
+    validation: Examples,
+    settings: Settings,
+    seeds: Sequence[int | Seeds],
+    *,
+    device: Any = "cpu",
+    threads: int | None = None,
+    cluster: str | None = None,
+    store: Store | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Train one network for each seed to `settings.epochs`.
+
+    On the CPU a replica's bits are a function of its settings, its seed and the data, whatever is trained beside it. A
+    replica that early stopping ends, or whose cost is no longer finite, keeps the parameters of that evaluation and
+    costs nothing more.
+
+    Parameters
+    ----------
+    train, validation : (X, Y), features × examples and one-hot classes × examples; float32 or float64. The time of a
+        step grows with how many features are not 0.
+    settings : the configuration
+    seeds : one for each replica, a number or `Seeds`
+    device : where to compute, "cpu" or "cuda"
+    threads : on the CPU, replicas trained at the same time; None for as many as there are cores
+    cluster : address of a Dask scheduler whose workers train instead, to the same bits; on the CPU only
+    store : asked for each replica before it is trained, and given each as soon as it is
+    progress : called with an `Evaluation` at each
+
+    Returns
+    -------
+    A `Run`, its tensors on the CPU.
+
+    Raises
+    ------
+    InputError
+        If an argument does not fit, with its name.
+    MemoryError
+        If the replicas do not fit in the device's memory; raised before training starts.
+    OSError
+        If the cluster does not answer, or goes away; what was finished is in the store.
+    """
+    settings = checked("settings", settings, InstanceOf[Settings])
+    data = TrainingData(train, validation, settings.layers_dims)
+    runs = train_configurations(
+        data,
+        {None: settings},
+        seeds,
+        device=device,
+        threads=threads,
+        cluster=cluster,
+        store=store,
+        progress=progress,
+    )
+    return dict(runs)[None]
+
+
+def train_configurations(
+    data: TrainingData,
+    configurations: Mapping[Any, Settings],
+    seeds: Sequence[int | Seeds],
+    *,
+    device: Any = "cpu",
+    threads: int | None = None,
+    cluster: str | None = None,
+    store: Store | None = None,
+    progress: Progress | None = None,
+) -> Iterator[tuple[Any, Run]]:
+    """`train_replicas` for several configurations at once, so that no thread waits for the last replica of one.
+
+    Those that differ in their epochs alone are trained once, to the most epochs.
+
+    Yields
+    ------
+    (key of the configuration, its `Run`) as soon as all its replicas are trained
+    """
+    seeds = checked("seeds", list(seeds) if hasattr(seeds, "__len__") else seeds, _SEEDS)
+    device = known_device("device", device)
+    threads = checked("threads", threads, Count | None) or cores()
+    store = checked("store", store, InstanceOf[Store] | None)
+    for settings in configurations.values():
+        if (settings.layers_dims[0], settings.layers_dims[-1]) != data.layers_dims:
+            raise InputError(f"layers_dims: expected {data.layers_dims} at the ends, got {settings.layers_dims}")
+        if settings.batch_size > data.train.examples:
+            raise InputError(
+                f"batch_size: expected at most the {data.train.examples} training examples, got {settings.batch_size}"
+            )
+    check_memory(list(configurations.values()), len(seeds), data, device, threads)
+
+    # Those that differ in their epochs alone together: settings without epochs → epochs → keys.
+    groups: dict[Settings, dict[int, list[Any]]] = defaultdict(dict)
+    for key, settings in configurations.items():
+        groups[settings.replace(epochs=0)].setdefault(settings.epochs, []).append(key)
+    shelf = store.shelf((data.train.digest, data.validation.digest), device) if store else None
+    runs, jobs = _plan({group: sorted(epochs) for group, epochs in groups.items()}, seeds, shelf, data)
+    on_eval = _reporter(groups, jobs, len(seeds), data.train.examples, progress)
+
+    def finished(group: Settings, epochs: int) -> Iterator[tuple[Any, Run]]:
+        if len(runs[group, epochs]) == len(seeds):
+            together = runs.pop((group, epochs))
+            run = Run.join([together[k] for k in range(len(seeds))])
+            yield from ((key, run) for key in groups[group][epochs])
+
+    for which in list(runs):
+        yield from finished(*which)
+    for (group, k), run in _trained(data, jobs, device, threads, cluster, on_eval):
+        if shelf:
+            shelf.keep(group.replace(epochs=run.epoch), seeds[k], run)
+        runs[group, run.epoch][k] = run
+        yield from finished(group, run.epoch)
+
+
+_SEEDS = Annotated[list[InstanceOf[Seeds] | Seed], Field(min_length=1)]
+Which = tuple[Settings, int]
+
+
+def _plan(
+    groups: Mapping[Settings, Sequence[int]], seeds: Sequence[int | Seeds], shelf: Shelf | None, data: TrainingData
+) -> tuple[dict[Which, dict[int, Run]], dict[Which, Job]]:
+    """What the store has, and what is left to train: (group, epochs) → replica → run, (group, replica) → job."""
+    runs: dict[Which, dict[int, Run]] = {(group, each): {} for group, epochs in groups.items() for each in epochs}
+    jobs = {}
+    for group, epochs in groups.items():
+        begun = Run.begin(group, seeds, data.train.X.dtype)
+        for k, seed in enumerate(seeds):
+            start, missing = begun.one(k), []
+            for each in epochs:
+                known = shelf.longest(group.replace(epochs=each), seed) if shelf else None
+                if not missing:
+                    start = known or start
+                if start.epoch == each or (known and known.epoch == each):
+                    runs[group, each][k] = known or start
+                else:
+                    missing.append(each)
+            if missing:
+                jobs[group, k] = Job(group.replace(epochs=missing[-1]), seed, start, tuple(missing))
+    return runs, jobs
+
+
+def _reporter(
+    groups: Mapping[Settings, Mapping[int, Sequence[Any]]],
+    jobs: Mapping[Which, Job],
+    replicas: int,
+    examples: int,
+    progress: Progress | None,
+) -> Callable[[Which, int, float], object]:
+    """What engines call with a job, a step and a cost: it tells `progress`."""
+    last_steps = {group: group.replace(epochs=max(epochs)).last_step(examples) for group, epochs in groups.items()}
+    steps = {(group, k): last_steps[group] for group in groups for k in range(replicas)}
+    total = sum(steps.values())
+    steps |= {which: job.start.step for which, job in jobs.items()}
+
+    def on_eval(which: Which, step: int, cost: float) -> None:
+        steps[which] = step
+        if progress:
+            group, k = which
+            key = groups[group][max(groups[group])][0]
+            progress(Evaluation(key, k, step, cost, sum(steps.values()), total))
+
+    return on_eval
+
+
+def _trained(
+    data: TrainingData,
+    jobs: Mapping[Which, Job],
+    device: torch.device,
+    threads: int,
+    cluster: str | None,
+    on_eval: Callable[[Which, int, float], object],
+) -> Iterator[tuple[Which, Run]]:
+    """Every job done, by so many threads here, by the cluster of that address, or all together on a GPU."""
+    if not jobs:
+        return
+    if device.type != "cpu":
+        yield from _on_device(data, jobs, device, on_eval)
+        return
+    # Numba takes a quarter of a second to import, which who finds all in the store need not wait for.
+    from nnlib.engine.compiled import Sets, train_each
+
+    sets = Sets(data.train.csr, data.validation.csr)
+    if cluster:
+        from nnlib.replicas.cluster import train_on_cluster
+
+        yield from train_on_cluster(sets, jobs, cluster, on_eval)
+    else:
+        yield from train_each(sets, jobs, threads=threads, on_eval=on_eval)
+
+
+def _on_device(
+    data: TrainingData, jobs: Mapping[Which, Job], device: torch.device, on_eval: Callable[[Which, int, float], object]
+) -> Iterator[tuple[Which, Run]]:
+    """The replicas of one configuration that go on from the same epoch side by side, one configuration after another."""
+    from nnlib.engine.batched import train_batched
+
+    together: dict[tuple[Settings, tuple[int, ...], int], list[Which]] = defaultdict(list)
+    for which, job in jobs.items():
+        together[which[0], job.epochs, job.start.epoch].append(which)
+    for (group, epochs, _), several in together.items():
+        run = Run.join([jobs[which].start for which in several])
+        seeds = [jobs[which].seed for which in several]
+
+        def evaluated(replica: int, step: int, cost: float, several: list[Which] = several) -> None:
+            on_eval(several[replica], step, cost)
+
+        for each in epochs:
+            settings = group.replace(epochs=each)
+            run = train_batched(
+                (data.train.X, data.train.Y),
+                (data.validation.X, data.validation.Y),
+                settings,
+                seeds,
+                run,
+                device,
+                evaluated,
+            )
+            yield from ((which, run.one(place)) for place, which in enumerate(several))
 
 
 def known_device(name: str, value: Any) -> torch.device:
@@ -36,226 +298,28 @@ def known_device(name: str, value: Any) -> torch.device:
     return device
 
 
-@takes(
-    train=pair,
-    validation=pair,
-    settings=a(Settings),
-    seeds=seeds,
-    start=optional(a(Run)),
-    device=known_device,
-    threads=optional(whole(1)),
-    cluster=optional(a(str)),
-    store=optional(a(Store)),
-    progress=optional(function),
-)
-def train_replicas(
-    train: Examples,
-    validation: Examples,
-    settings: Settings,
-    seeds: Sequence[int],
-    *,
-    start: Run | None = None,
-    device: Any = "cpu",
-    threads: int | None = None,
-    cluster: str | None = None,
-    store: Store | None = None,
-    progress: Progress | None = None,
-) -> Run:
-    """Train one network for each seed to `settings.epochs`.
-
-    On the CPU a replica's bits are a function of its settings, its seed and the data, whatever is trained beside it. A
-    replica that the stopping rule ends, or whose cost is no longer finite, keeps the parameters of that look and costs
-    nothing more.
-
-    Parameters
-    ----------
-    train, validation : (X, Y), features × examples and one-hot classes × examples; float32 or float64. The time of a
-        step grows with how many features are not 0.
-    settings : the configuration
-    seeds : one for each replica
-    start : a run of the same settings and seeds with fewer epochs, to go on from, bit for bit as if never interrupted
-    device : where to compute
-    threads : on the CPU, replicas trained at the same time; None for as many as there are cores
-    cluster : address of a Dask scheduler whose workers train instead, to the same bits; on the CPU only
-    store : asked for each replica before it is trained, and given each as soon as it is
-    progress : called at every look at a replica with (which, step, validation cost)
-
-    Returns
-    -------
-    A `Run`, its tensors on the CPU.
-
-    Raises
-    ------
-    ValueError
-        If an argument does not fit, with its name.
-    MemoryError
-        If the replicas do not fit in the device's memory; raised before training starts.
-    OSError
-        If the cluster does not answer, or goes away; what was finished is in the store.
-    """
-    check_settings(settings, seeds, start)
-    L2 = torch.as_tensor(settings.L2)
-    if L2.ndim > 1:
-        raise InputError(f"L2: expected one number, or one axis of {len(seeds)}, got {what(L2)}")
-    if L2.ndim == 1 and len(L2) == 1:
-        settings = replace(settings, L2=L2.item())
-    train = X, _ = check_training_set(*train, settings.layers_dims, settings.batch_size)
-    with naming("validation"):
-        X_seen, Y_seen = check_set(*validation, settings.layers_dims)
-    validation = X_seen.to(X), Y_seen.to(X)
-    threads = threads or cores()
-    check_memory(settings, len(seeds), X_seen.shape[1], X.element_size(), device, threads)
-
-    if start:
-        check_start(start, settings, X)
-
-    first = start or Run.begin(settings, seeds, X.dtype)
-    runs: dict[int, Run] = {}
-    starts: dict[int, Run] = {}
-    shelf = store.shelf(train, validation, device) if store else None
-    for k, seed in enumerate(seeds):
-        known = shelf.longest(settings.of(k), seed) if shelf else None
-        begun = known if known and known.epoch > first.epoch else first.one(k)
-        if (known or start) and begun.epoch == settings.epochs:
-            runs[k] = begun
-            if progress:
-                progress(k, begun.step, begun.validation_cost[-1].item() if len(begun.steps) else torch.nan)
-        else:
-            starts[k] = begun
-    if device.type == "cpu":
-        trained = _on_cpu(train, validation, settings, seeds, starts, cluster or threads, progress)
-    else:
-        trained = _on_device(train, validation, settings, seeds, starts, device, progress)
-    for k, run in trained:
-        runs[k] = run
-        if shelf:
-            shelf.keep(settings.of(k), seeds[k], run)
-    return Run.join([runs[k] for k in range(len(seeds))])
-
-
-def _on_cpu(
-    train: Examples,
-    validation: Examples,
-    settings: Settings,
-    seeds: Sequence[int],
-    starts: dict[int, Run],
-    where: int | str,
-    progress: Progress | None,
-) -> Iterator[tuple[int, Run]]:
-    """By so many threads here, or by the cluster of that address."""
-    if not starts:
-        return
-    # Numba takes a quarter of a second to import, which a stage that finds all in the store need not wait for.
-    from nnlib.engine.compiled import Sets, train_each
-    from nnlib.engine.layout import to_ink
-
-    sets = Sets(to_ink(*train), to_ink(*validation))
-    if isinstance(where, str):
-        from nnlib.replicas.cluster import train_on_cluster
-
-        yield from train_on_cluster(sets, settings, seeds, starts, where, progress)
-    else:
-        yield from train_each(sets, settings, seeds, starts, threads=where, progress=progress)
-
-
-def _on_device(
-    train: Examples,
-    validation: Examples,
-    settings: Settings,
-    seeds: Sequence[int],
-    starts: dict[int, Run],
-    where: torch.device,
-    progress: Progress | None,
-) -> Iterator[tuple[int, Run]]:
-    """All together on a GPU; those that go on from the same epoch, that is."""
-    from nnlib.engine.batched import train_batched
-
-    for _, group in itertools.groupby(sorted(starts, key=lambda k: starts[k].epoch), key=lambda k: starts[k].epoch):
-        which = list(group)
-        L2 = torch.as_tensor(settings.L2)
-        some = replace(settings, L2=L2[which] if L2.ndim else settings.L2)
-
-        def tell(replica: int, step: int, cost: float, which: list[int] = which) -> None:
-            if progress:
-                progress(which[replica], step, cost)
-
-        begun = Run.join([starts[k] for k in which])
-        run = train_batched(train, validation, some, [seeds[k] for k in which], begun, where, tell)
-        yield from ((k, run.one(place)) for place, k in enumerate(which))
-
-
-def check_start(start: Run, settings: Settings, X: Tensor) -> None:
-    """Raise a ValueError if training with these settings on these examples does not come by such a run."""
-    first = Run.begin(settings, range(start.replicas), X.dtype)
-    expected, got = ({name: what(value) for name, value in run.parameters.items()} for run in (first, start))
-    for name in expected | got:
-        if expected.get(name) != got.get(name):
-            raise InputError(
-                f"start: expected {name} {expected.get(name, 'not there')}, got {got.get(name, 'none')}; go on with "
-                "the same network and the same type of numbers"
-            )
-    step = replace(settings, epochs=start.epoch).last_step(X.shape[1])
-    if start.running.any() and start.step != step:
-        raise InputError(
-            f"start: expected a run of {step} steps after {start.epoch} epochs, got {start.step}; go on with as many "
-            "examples and the same batch_size"
-        )
-
-
 def cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_memory(
-    settings: Settings, replicas: int, examples: int, bytes_each: int, device: torch.device, threads: int
+    configurations: Sequence[Settings], replicas: int, data: TrainingData, device: torch.device, threads: int
 ) -> None:
-    """Raise a MemoryError if the networks, their logs and the passes that run at the same time do not fit."""
-    dims = settings.layers_dims
-    weights = sum(fan_out * (fan_in + 1) for fan_in, fan_out in itertools.pairwise(dims))
+    """Raise a MemoryError if the networks and the passes that run at the same time do not fit."""
     on_cpu = device.type == "cpu"
-    # A pass over a set holds Z and A of each unit, on a GPU the caches too, with all replicas at the same time.
-    a_pass = (2 if on_cpu else 3) * (examples if settings.use_batchnorm or not on_cpu else 512) * sum(dims[1:])
-    needed = (replicas * 2 * weights + (min(threads, replicas) if on_cpu else replicas) * a_pass) * bytes_each
+    examples, bytes_each = data.validation.examples, data.train.X.element_size()
+    weights, passes = 0, []
+    for settings in configurations:
+        dims = settings.layers_dims
+        weights += 2 * replicas * sum(fan_out * (fan_in + 1) for fan_in, fan_out in itertools.pairwise(dims))
+        # A pass over a set holds Z and A of each unit, on a GPU the caches too, with all replicas at the same time.
+        whole_set = settings.batchnorm != "none" or not on_cpu
+        passes.append((2 if on_cpu else 3) * (examples if whole_set else 512) * sum(dims[1:]))
+    needed = (weights + (min(threads, replicas) if on_cpu else replicas) * max(passes)) * bytes_each
     free = psutil.virtual_memory().available if on_cpu else torch.cuda.mem_get_info(device)[0]
     if needed > free:
         raise MemoryError(
             f"replicas: {replicas} need about {needed / 2**30:.1f} GiB of memory on {device}, "
             f"{free / 2**30:.1f} GiB are free; about {max(1, int(replicas * free / needed))} would fit"
         )
-
-
-def accuracy(X: Tensor, Y: Tensor, parameters: Parameters, *, use_batchnorm: bool = False) -> Tensor:
-    """`predict` of many networks over a large set, the same bits on every processor.
-
-    Parameters
-    ----------
-    X, Y : (features, m) inputs and (classes, m) one-hot labels
-    parameters : of R networks, W1 (R, out, in), ...
-    use_batchnorm : as they were trained
-
-    Returns
-    -------
-    (R,) fractions, float64; NaN for a network whose output is not finite.
-
-    Raises
-    ------
-    ValueError
-        If an argument does not fit, with its name.
-    """
-    from nnlib.engine.compiled import accuracies
-    from nnlib.engine.layout import to_ink
-
-    X, Y, parameters = labelled_network(X, Y, parameters)
-    for name, array in (("X", X), ("Y", Y)):
-        if array.ndim != 2:
-            raise InputError(f"{name}: expected two axes, the same examples for all networks, got {what(array)}")
-    if parameters["W1"].ndim != 3:
-        raise InputError(f"parameters: expected W1 (R, out, in) of R networks, got {tuple(parameters['W1'].shape)}")
-    # What has no first axis is the same in all networks; NumPy takes no part in autograd.
-    X, Y = X.detach(), Y.detach()
-    networks = len(parameters["W1"])
-    parameters = {name: value.detach().expand(networks, -1, -1) for name, value in parameters.items()}
-    dims = [len(X), *(parameters[f"b{layer}"].shape[-2] for layer in range(1, len(parameters) // 2 + 1))]
-    settings = Settings(dims, use_batchnorm=use_batchnorm)
-    return torch.tensor(accuracies(to_ink(X, Y), parameters, settings, cores()), dtype=torch.float64)

@@ -1,0 +1,140 @@
+"""Every hyperparameter of a configuration, once: its type, bounds, default and meaning.
+
+The defaults are what a textbook would take. Where a study chose otherwise, its choices are data, not defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import sqrt
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from nnlib.errors import InputError
+from nnlib.records import Count, Float, NotNegativeInt, Positive, Record
+
+# The standard deviation of a layer's initial weights, from its fan-in and fan-out: K. He et al. (2015) for ReLU, by fan-in
+# or fan-out; X. Glorot and Y. Bengio (2010); Y. LeCun et al. (1998); and three that the assignment's solutions use.
+INITIALIZATIONS: dict[str, Callable[[int, int], float]] = {
+    "he_fan_in": lambda fan_in, fan_out: sqrt(2 / fan_in),
+    "he_fan_out": lambda fan_in, fan_out: sqrt(2 / fan_out),
+    "xavier": lambda fan_in, fan_out: sqrt(2 / (fan_in + fan_out)),
+    "lecun": lambda fan_in, fan_out: sqrt(1 / fan_in),
+    "inverse_fan_in": lambda fan_in, fan_out: 1 / fan_in,
+    "inverse_fan_out": lambda fan_in, fan_out: 1 / fan_out,
+    "standard_normal": lambda fan_in, fan_out: 1.0,
+}
+
+# What counts as progress of the quantity that is watched, from its value (a cost; of an accuracy its negative), the one
+# that it is held against, and the threshold.
+STOPPING_RULES: dict[str, Callable[[Any, Any, float], Any]] = {
+    "improvement": lambda value, best, threshold: value < best - threshold,
+    "change": lambda value, last, threshold: abs(value - last) > threshold,
+}
+
+BATCHNORMS = ("none", "straight_through", "exact")
+
+
+def _float32(value: float) -> float:
+    # Networks may compute in float32, which ends at 3.4e38 and below 1e-38 is less exact, or 0.
+    if value and not 1e-37 <= abs(value) <= 1e38:
+        raise ValueError("0, or a number from 1e-37 to 1e38")
+    return abs(value)  # −0 is 0
+
+
+Initialization = Annotated[
+    Literal[tuple(INITIALIZATIONS)],  # type: ignore[valid-type]
+    Field(description="of the standard deviation of the initial weights; biases are 0"),
+]
+LayersDims = Annotated[tuple[Count, ...], Field(min_length=2, description="units of each layer, input to output")]
+LearningRate = Annotated[
+    Float, Field(gt=0, description="α of plain gradient descent, θ − α dθ"), AfterValidator(_float32)
+]
+BatchSize = Annotated[Count, Field(description="examples in a mini-batch; the last of an epoch may be smaller")]
+Epochs = Annotated[NotNegativeInt, Field(description="passes over the training set")]
+Batchnorm = Annotated[
+    Literal["none", "straight_through", "exact"],
+    Field(
+        description="batch norm after the activation of each hidden layer: none, or with which derivative; exact is "
+        "the true one, straight_through passes the gradient on as if nothing had been normalized"
+    ),
+]
+L2Strength = Annotated[
+    Float, Field(ge=0, description="λ; the cost has λ/(2m) Σ W², the gradient λ/m W"), AfterValidator(_float32)
+]
+Shuffle = Annotated[
+    Literal["every_epoch", "once", "never"],
+    Field(description="when the training examples are shuffled; never: as they come"),
+]
+
+
+class Normalization(Record):
+    """How batch norm normalizes: Â = (A − μ) / √(σ² + ε)."""
+
+    epsilon: Positive = Field(1e-8, description="ε, so that a constant unit does not divide by 0")
+    epsilon_added_to: Literal["variance", "deviation"] = Field(
+        "variance", description="√(σ² + ε), or √σ² + ε for the standard deviation"
+    )
+    variance: Literal["biased", "unbiased"] = Field("biased", description="divided by m, or by m − 1")
+    over: Literal["examples", "matrix"] = Field(
+        "examples", description="μ and σ² of each unit over the examples, or of all units and examples of a layer"
+    )
+
+
+class Stopping(Record):
+    """When the validation set is evaluated, and how often without progress ends a run: early stopping."""
+
+    quantity: Literal["validation_cost", "validation_accuracy"] = Field(
+        "validation_cost", description="that is watched"
+    )
+    rule: Literal["improvement", "change"] = Field(
+        "improvement", description="what counts as progress: a new best value, or any change since the last evaluation"
+    )
+    eval_every: Count = Field(100, description="gradient steps from one evaluation to the next")
+    patience: Count = Field(100, description="evaluations in a row without progress that end a run")
+    threshold: Annotated[Float, Field(ge=0), AfterValidator(_float32)] = Field(
+        0.0, description="how much of a change, or of an improvement, counts as progress"
+    )
+    returns: Literal["best", "last"] = Field(
+        "best", description="the parameters of the best evaluation, or of the last step"
+    )
+
+
+class Settings(Record):
+    """What one configuration is trained with.
+
+    Raises
+    ------
+    InputError
+        If a value does not fit, with its name.
+    """
+
+    layers_dims: LayersDims
+    initialization: Initialization = "he_fan_in"
+    learning_rate: LearningRate = 0.009
+    epochs: Epochs = 100
+    batch_size: BatchSize = 32
+    batchnorm: Batchnorm = "none"
+    normalization: Normalization = Normalization()
+    L2: L2Strength = 0.0
+    shuffle: Shuffle = "every_epoch"
+    stopping: Stopping = Stopping()
+
+    @model_validator(mode="after")
+    def _known_derivative(self) -> Self:
+        usual = Normalization(epsilon=self.normalization.epsilon)
+        if self.batchnorm == "exact" and self.normalization != usual:
+            raise InputError(
+                "batchnorm: expected none or straight_through, since the exact derivative is written for the usual "
+                f"normalization only, got exact with {self.normalization}"
+            )
+        return self
+
+    def last_step(self, examples: int) -> int:
+        """Gradient steps in all epochs."""
+        return self.epochs * -(-examples // self.batch_size)
+
+    def record(self) -> dict[str, Any]:
+        """As plain values, for a file; `Settings(**record)` is the inverse."""
+        return self.model_dump(mode="json")

@@ -1,0 +1,155 @@
+"""Records with a schema, on pydantic: the numbers that they may hold, and what is refused in one line.
+
+Without torch or NumPy, which take seconds to import: whoever only checks files need not wait for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Self, Union, get_args, get_origin
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from nnlib.errors import InputError
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy number, or an array of no axes, as Python's own."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
+# Whole numbers fit 64 bits, as tensors and files have them. None of these takes True, "3" or, for a whole number, 3.0.
+Int = Annotated[int, Field(strict=True), BeforeValidator(_plain)]
+Float = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_plain)]
+Count = Annotated[Int, Field(ge=1, lt=2**63)]
+NotNegativeInt = Annotated[Int, Field(ge=0, lt=2**63)]
+# So that seed + k has 64 bits, too.
+Seed = Annotated[Int, Field(ge=0, lt=2**62)]
+SeedList = Annotated[
+    tuple[Seed, ...],
+    Field(min_length=1),
+    BeforeValidator(lambda value: list(value) if hasattr(value, "__len__") else value),
+]
+Positive = Annotated[Float, Field(gt=0)]
+NotNegative = Annotated[Float, Field(ge=0)]
+Fraction = Annotated[Float, Field(gt=0, lt=1)]
+Truth = Annotated[bool, Field(strict=True)]
+Text = Annotated[str, Field(strict=True, pattern=r"\S")]
+
+# What was expected, where pydantic's own words are not for people.
+EXPECTED = {
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "string_type": "text",
+    "too_short": "at least {min_length} values",
+    "too_long": "at most {max_length} values",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "is_instance_of": "a {class}",
+    "callable_type": "a function",
+    "value_error": "{error}",
+}
+
+
+class _Refusing(type(BaseModel)):  # type: ignore[misc]
+    """A record that is called for with values that it refuses raises an InputError."""
+
+    def __call__(cls, **values: Any) -> Any:
+        try:
+            return super().__call__(**values)
+        except ValidationError as error:
+            raise InputError(explain(error, cls)) from None
+
+
+class Record(BaseModel, metaclass=_Refusing):
+    """A record that does not change, with no entries but its own.
+
+    Raises
+    ------
+    InputError
+        With a line for each entry that is unknown, missing or out of range: its name, what was expected, what came.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with other values, checked as the first were."""
+        return type(self)(**(dict(self) | changes))
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def checked(name: str, value: Any, kind: Any) -> Any:
+    """The value as this kind of thing, a type or an annotated one.
+
+    Raises
+    ------
+    InputError
+        If it is none, with the name, what was expected and what came.
+    """
+    try:
+        return _adapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise InputError("; ".join(line(name, problem) for problem in error.errors())) from None
+
+
+def explain(error: ValidationError, schema: type[BaseModel], renamed: Mapping[str, str] | None = None) -> str:
+    """All that was refused, in one line; `renamed` has the present name of keys that are no more."""
+    return "; ".join(line("", problem, schema, renamed or {}) for problem in error.errors())
+
+
+def line(name: str, problem: Any, schema: Any = None, renamed: Mapping[str, str] | None = None) -> str:
+    """One problem: where, what was expected, what came."""
+    key = ".".join(map(str, (*([name] if name else []), *problem["loc"])))
+    # A key may be any text; one line stays one line.
+    key = "".join(c if c.isprintable() else "?" for c in key) or "the record"
+    if problem["type"] == "missing":
+        return f"{key}: expected a value, it is missing"
+    if problem["type"] == "extra_forbidden":
+        if renamed and key in renamed:
+            return f"{key}: no such entry; it is now {renamed[key]}"
+        *parents, unknown = problem["loc"]
+        close = get_close_matches(str(unknown), _fields(schema, parents), n=1)
+        return f"{key}: no such entry" + (f"; did you mean {close[0]!r}?" if close else "")
+    if problem["type"] == "value_error" and isinstance(problem["ctx"]["error"], InputError):
+        # A check of a whole record says itself which of its entries do not fit.
+        return f"{key}: {problem['ctx']['error']}" if problem["loc"] else str(problem["ctx"]["error"])
+    own = problem["msg"].removeprefix("Input should be ")
+    expected = EXPECTED.get(problem["type"], own).format(**problem.get("ctx", {}))
+    return f"{key}: expected {expected}, got {what(problem['input'])}"
+
+
+def _fields(schema: Any, parents: Iterable[Any]) -> list[str]:
+    """The entries of the record that a path leads to."""
+    for parent in parents:
+        if isinstance(schema, type) and issubclass(schema, BaseModel):
+            schema = schema.model_fields[parent].annotation
+        elif get_origin(schema) is dict or get_origin(schema) is Mapping:
+            schema = get_args(schema)[1]
+        else:  # a list, or one of several
+            schema = get_args(schema)[0]
+        while get_origin(schema) in (Annotated, Union, UnionType):
+            schema = get_args(schema)[0]
+    return list(getattr(schema, "model_fields", {}))
+
+
+def what(value: Any) -> str:
+    """What came, in a few words, for a message: of an array its type and shape."""
+    if hasattr(value, "dtype") and getattr(value, "shape", None):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:50]} … {text[-20:]}"

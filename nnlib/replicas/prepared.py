@@ -1,0 +1,57 @@
+"""A data set made ready once: checked, hashed, and in the form that the compiled engine takes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from nnlib.core.training import check_set
+from nnlib.errors import InputError
+from nnlib.records import what
+
+if TYPE_CHECKING:
+    from nnlib.engine.layout import Ink
+
+
+class PreparedSet:
+    """Examples and their labels.
+
+    Parameters
+    ----------
+    examples : (X, Y), X (features, m) float32 or float64 and one-hot Y (classes, m)
+    layers_dims : of the networks that it is for
+    like : a set whose precision it takes
+
+    Raises
+    ------
+    InputError
+        If they are no set for such networks, with X or Y.
+    """
+
+    def __init__(self, examples: Any, layers_dims: Sequence[int], like: PreparedSet | None = None) -> None:
+        if not isinstance(examples, tuple | list) or len(examples) != 2:
+            raise InputError(f"expected a pair (X, Y), got {what(examples)}")
+        X, Y = check_set(*examples, layers_dims)
+        self.X, self.Y = (X, Y) if like is None else (X.to(like.X), Y.to(like.X))
+
+    @property
+    def examples(self) -> int:
+        return self.X.shape[1]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of X and Y, their types and shapes."""
+        found = hashlib.sha256()
+        for array in (self.X, self.Y):
+            found.update(f"{array.dtype} {tuple(array.shape)}".encode())
+            found.update(array.cpu().contiguous().numpy().data)
+        return found.hexdigest()
+
+    @cached_property
+    def csr(self) -> Ink:
+        # Numba takes a quarter of a second to import, which who finds all in the store need not wait for.
+        from nnlib.engine.layout import to_ink
+
+        return to_ink(self.X, self.Y)
