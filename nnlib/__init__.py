@@ -8,6 +8,6 @@ What this package exports is listed in `__init__.pyi`, and imported when it is f
 
 import lazy_loader
 
-import nnlib.source  # remembers the sources as they are now
+import nnlib.source  # noqa: F401  remembers the sources as they are now
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -7,12 +7,12 @@ from stages.common import FIGURES, PLOTS, REPORTS, run
 from stages.parameters import Parameters
 from stages.reporting.catalogue import CATALOGUE, LABS
 from stages.reporting.colours import variables
-from stages.reporting.digits import digits_data
-from stages.reporting.explosion import explosion_data
+from stages.reporting.labs.digits import digits_data
+from stages.reporting.labs.explosion import explosion_data
 from stages.reporting.formats import environment
-from stages.reporting.playground import playground_data
+from stages.reporting.labs.playground import playground_data
 from stages.reporting.results import Results
-from stages.reporting.roulette import roulette_data
+from stages.reporting.labs.roulette import roulette_data
 
 
 def main(params: Parameters) -> None:

@@ -14,8 +14,8 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from nnlib import compute_cost, initialize_parameters, l_model_backward, l_model_forward, update_parameters
 from nnlib.core.model import INITIALIZATIONS
-from stages.reporting.digits import digits_data
-from stages.reporting.explosion import explosion_data
+from stages.reporting.labs.digits import digits_data
+from stages.reporting.labs.explosion import explosion_data
 
 THE_STUDYS = [784, 20, 7, 5, 10]
 NETWORKS = {"the study's": THE_STUDYS, "no hidden layer": [784, 10], "one": [784, 6, 10], "eight": [784, *[9] * 8, 10]}

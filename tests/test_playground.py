@@ -18,8 +18,8 @@ from nnlib import initialize_parameters, l_model_forward, linear_activation_forw
 from nnlib.core.layers import BATCHNORM_EPSILON
 from nnlib.data.dataset import flatten, normalize, one_hot
 from nnlib.data.mnist import load_raw
-from stages.reporting.digits import digits_data
-from stages.reporting.playground import playground_data
+from stages.reporting.labs.digits import digits_data
+from stages.reporting.labs.playground import playground_data
 
 THE_STUDYS = [784, 20, 7, 5, 10]
 SEEDS = [7, 8, 9]

@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 
 from stages.reporting.colours import variable
 from stages.reporting.labels import LABELS
-from stages.reporting.roulette import roulette_data
+from stages.reporting.labs.roulette import roulette_data
 
 FOUR = list(LABELS)[:4]
 TABLES = {

@@ -18,7 +18,7 @@ from nnlib.evidence.tables import FATES
 from stages.reporting.formats import NOT_THERE, decimal, level, number, percent, points
 from stages.reporting.labels import LABELS
 from stages.reporting.results import PAIR, READER, Findings, Results
-from stages.reporting.roulette import roulette_data
+from stages.reporting.labs.roulette import roulette_data
 
 
 class Words(NamedTuple):

@@ -10,7 +10,7 @@ from stages.reporting.figures.style import Layout, Strip, curve, end_labels, log
 from stages.reporting.formats import percent
 from stages.reporting.labels import LABELS
 from stages.reporting.results import PAIR, Results
-from stages.reporting.roulette import roulette_data
+from stages.reporting.labs.roulette import roulette_data
 
 
 def labs(r: Results, layout: Layout) -> Figure:

@@ -12,7 +12,7 @@ from stages.reporting.labels import LABELS
 
 
 def roulette_data(accuracies: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """A record for JSON that `templates/roulette.html.j2` shows.
+    """A record for JSON that `templates/labs/roulette.html.j2` shows.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-// The inverse of stages/reporting/digits.py, for the page and for its worker.
+// The inverse of stages/reporting/labs/digits.py, for the page and for its worker.
 
 const PIXELS = 784, LEVELS = 15; // an even number of pixels, two a byte: grey levels 0 to 15
 

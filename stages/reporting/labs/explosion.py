@@ -8,7 +8,7 @@ from stages.parameters import Parameters
 
 
 def explosion_data(params: Parameters, train: int, probe: int = 200) -> dict[str, Any]:
-    """A record for JSON that `templates/explosion.html.j2` trains with.
+    """A record for JSON that `templates/labs/explosion.html.j2` trains with.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d, normalize
 
 from nnlib.core.layers import BATCHNORM_EPSILON
 from nnlib.core.model import Parameters, l_model_forward
-from stages.reporting.digits import LEVELS, packed
+from stages.reporting.labs.digits import LEVELS, packed
 
 STEPS = 127  # a weight of the first layer is a whole number from −127 to 127, times its unit's step
 ORDINARY = 0.95  # the share of the test images that are taken for digits
@@ -27,7 +27,7 @@ def playground_data(
     Y_test: Tensor,
     samples: int = 3,
 ) -> dict[str, Any]:
-    """A record for JSON that `templates/playground.html.j2` shows.
+    """A record for JSON that `templates/labs/playground.html.j2` shows.
 
     Parameters
     ----------

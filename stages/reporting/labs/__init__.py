@@ -1,0 +1,1 @@
+"""The page's labs: what each needs to know, as a record for JSON."""
