@@ -12,4 +12,6 @@ def say_interrupted(kind: type[BaseException], error: BaseException, trace: Any)
         sys.__excepthook__(kind, error, trace)
 
 
-sys.excepthook = say_interrupted
+# For `python -m stages.…` alone, which is what argv says until the stage's own module is found.
+if sys.argv[:1] == ["-m"]:
+    sys.excepthook = say_interrupted

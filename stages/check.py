@@ -1,31 +1,44 @@
-"""Parameters, claims and labels fit together: said in one line before anything is computed.
+"""Parameters and studies fit together: said in one line before anything is computed.
 
 The first stage, so that a parameter that is refused costs nothing: DVC removes what a stage has written before it runs
 it again, and this one writes nothing of value.
 """
 
-from nnlib.data.files import write_text
-from nnlib.evidence.claims import count_tests
-from nnlib.evidence.measures import measures_of
-from nnlib.evidence.statistics import fewest_trials
-from stages.common import CHECKED, PUBLISHED, WEIGHT_DIFF, run
-from stages.configurations import cells
-from stages.parameters import Parameters, experiments, read_yaml
-from stages.reporting.labels import check_label
-from stages.study import check_study
+from nnlib.errors import InputError
+from nnlib.evidence.study import fewest_replicas
+from stages.configurations import cells, explanations
+from stages.parameters import Parameters
+from stages.paths import CHECKED, STUDY
+from stages.program import run
+from stages.studies import load_others, load_study
 
 
 def main(params: Parameters) -> None:
-    # DVC takes dvc.yaml for no dependency; a new experiment without a label is refused by its training stage, too.
-    for key in experiments():
-        check_label(key)
-    runs = {*experiments(), *cells(params), WEIGHT_DIFF}
-    claims = check_study(read_yaml(PUBLISHED), runs, set(params.alternatives.changes))
-    names = {f"{key}/{measure}" for key in runs for measure in measures_of(len(params.network.layers_dims) - 1)}
-    needed = fewest_trials(max(1, count_tests(claims, names)), 1 - params.evidence.confidence)
+    study, others = load_study(), load_others()
+    study.configurations(params.common())
+    explanations(params, study)
+    study.check_claims(cells(params))
+    for explanation in study.explanations:
+        if explanation.change and explanation.change not in params.explanations.changes:
+            raise InputError(
+                f"explanation {explanation.id}: expected one of params.yaml's explanations.changes, "
+                f"{', '.join(params.explanations.changes)}, got {explanation.change!r}"
+            )
+    for other in others:
+        other.configurations()
+        other.check_claims([])
+    if study.frozen and study.frozen.claims != study.claims_digest() and not study.frozen.changes:
+        raise InputError(
+            f"{STUDY}: frozen.claims: expected {study.claims_digest()}, got {study.frozen.claims}: the claims were changed "
+            f"after they were frozen on {study.frozen.date}; say how under frozen.changes"
+        )
+    for name, asked in (("crossed", params.chance.crossed), ("split_replicas", params.chance.split_replicas)):
+        if asked > params.replicas:
+            print(f"chance.{name}: {params.replicas} replicas cannot fill {asked}; as many as there are are taken")
+    needed = fewest_replicas(len(study.claims), 1 - params.evidence.confidence)
     if params.replicas < needed:
         print(f"replicas: {params.replicas} decide no claim, unless runs diverge; that takes at least {needed}")
-    write_text(CHECKED, "Parameters, claims and labels fit together.\n")
+    CHECKED.write_text("Parameters and studies fit together.\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,84 +1,168 @@
-"""Which networks params.yaml asks for: the settings of the grid's cells, of an experiment, of a changed one.
+"""Which networks params.yaml and the study ask for, and how they are trained, with a bar, and measured, as tables."""
 
-And how they are trained, with a bar.
-"""
+from __future__ import annotations
 
 import itertools
+import json
 import os
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-from tqdm import tqdm
-
-from nnlib import Run, Settings, Store, train_replicas
+from nnlib.core.settings import Settings
 from nnlib.errors import InputError
-from stages.common import GRID
-from stages.parameters import Change, Parameters
+from nnlib.evidence.study import Study, merged
+from stages.parameters import Parameters
+from stages.paths import EXPLANATIONS, GRID, store_folder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nnlib import Run, Seeds, TrainingData
+    from nnlib.replicas.prepared import PreparedSet
+
+CURVE_POINTS = 120
 
 
 def cells(params: Parameters) -> dict[str, Settings]:
-    """The grid's configurations by key, shorter ones first, since longer ones go on from them."""
+    """The grid's configurations by key."""
     values = sorted(params.grid.epochs), params.grid.batch_size, params.grid.l2
     return {
-        f"{GRID}-b{batch_size}-e{epochs}-l{l2:g}": settings(params, batch_size=batch_size, epochs=epochs, L2=l2)
+        f"{GRID}-b{batch_size}-e{epochs}-l{l2:g}": Settings(
+            **params.common() | {"batch_size": batch_size, "epochs": epochs, "L2": l2}
+        )
         for epochs, batch_size, l2 in itertools.product(*values)
     }
 
 
-def experiment(params: Parameters, batchnorm: str, l2: float) -> Settings:
-    """An experiment's configuration; `batchnorm` is none, or what is done with its derivative."""
-    rule = {} if batchnorm == "none" else {"use_batchnorm": True, "batchnorm_rule": batchnorm}
-    return settings(params, batch_size=params.batch_size, epochs=params.epochs, L2=l2, **rule)
+def explanations(params: Parameters, study: Study) -> dict[str, Settings]:
+    """The study's experiments, each time with one of the changes that could explain a misfit."""
+    found = {}
+    for change, entries in params.explanations.changes.items():
+        try:
+            changed = study.configurations(merged(params.common(), entries), study.experiments)
+        except InputError as error:
+            raise InputError(f"explanations.changes.{change}: {error}") from None
+        found |= {f"{change}/{run}": changed[run] for run in study.experiments}
+    return found
 
 
-def changed(settings: Settings, change: Change) -> Settings:
-    return replace(settings, **change.model_dump(by_alias=True, exclude_none=True))
+def asked(params: Parameters, study: Study, name: str) -> dict[str, Settings]:
+    """The configurations of a training stage: the grid, the explanations, or one run of the study.
+
+    Raises
+    ------
+    InputError
+        If the study has no such run.
+    """
+    if name == GRID:
+        return cells(params)
+    if name == EXPLANATIONS:
+        return explanations(params, study)
+    configurations = study.configurations(params.common())
+    if name not in configurations:
+        raise InputError(f"expected {GRID}, {EXPLANATIONS} or a run of {', '.join(configurations)}, got {name!r}")
+    return {name: configurations[name]}
 
 
-def settings(params: Parameters, **own: Any) -> Settings:
-    """What every configuration takes from params.yaml, and what is its own."""
-    return Settings(
-        layers_dims=tuple(params.network.layers_dims),
-        rule=params.network.initialization,
-        learning_rate=params.learning_rate,
-        patience=params.stopping.patience,
-        threshold=params.stopping.threshold,
-        stopping_rule=params.stopping.rule,
-        look_every=params.stopping.look_every,
-        reshuffle=params.reshuffle,
-        **own,
-    )
+def training_data(sets: Mapping[str, tuple[Tensor, Tensor]], settings: Settings) -> TrainingData:
+    from nnlib import TrainingData
+
+    return TrainingData(sets["train"], sets["validation"], settings.layers_dims)
 
 
-def train_with_a_bar(
-    params: Parameters, key: str, settings: Settings, data: dict[str, Any], store: Store, replicas: int
-) -> Run:
-    last_step = settings.last_step(data["train"][0].shape[1])
-    steps = [0] * replicas
-    with tqdm(total=last_step * replicas, desc=key, unit="step", unit_scale=True, disable=None) as bar:
+def train(
+    params: Parameters,
+    data: TrainingData,
+    configurations: Mapping[str, Settings],
+    seeds: Sequence[int | Seeds],
+    *,
+    name: str,
+) -> Iterator[tuple[str, Run]]:
+    """Every configuration with every seed, by what params.yaml and the environment say, with a bar."""
+    from tqdm import tqdm
 
-        def progress(replica: int, step: int, cost: float) -> None:
-            bar.set_postfix(replica=replica, cost=f"{cost:.4g}", refresh=False)
-            bar.update(step - steps[replica])
-            steps[replica] = step
+    from nnlib import Store, train_configurations
+    from nnlib.replicas.train import Evaluation
 
-        seeds = range(params.seed, params.seed + replicas)
-        return train_replicas(
-            data["train"],
-            data["validation"],
-            settings,
+    with tqdm(desc=name, unit="step", unit_scale=True, disable=None) as bar:
+
+        def progress(evaluation: Evaluation) -> None:
+            bar.total = evaluation.total
+            bar.set_postfix_str(f"{evaluation.configuration}, cost {evaluation.validation_cost:.4g}", refresh=False)
+            bar.update(evaluation.done - bar.n)
+
+        yield from train_configurations(
+            data,
+            configurations,
             seeds,
             device=device(params.device),
             threads=params.threads,
             cluster=os.environ.get("DASK_SCHEDULER_ADDRESS"),
-            store=store,
+            store=Store(store_folder()),
             progress=progress,
         )
 
 
-def device(name: str) -> torch.device:
+def device(name: str) -> str:
     """cpu, cuda, or for auto the one that is there."""
+    import torch
+
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("params.yaml: device: expected cuda to be available, torch finds none; use auto or cpu")
-    return torch.device("cuda" if name == "auto" and torch.cuda.is_available() else name.replace("auto", "cpu"))
+    return "cuda" if name == "auto" and torch.cuda.is_available() else name.replace("auto", "cpu")
+
+
+def prepared(sets: Mapping[str, tuple[Tensor, Tensor]], settings: Settings) -> dict[str, PreparedSet]:
+    """Every set as it is measured on."""
+    from nnlib.replicas.prepared import PreparedSet
+
+    return {name: PreparedSet(both, settings.layers_dims) for name, both in sets.items()}
+
+
+class Tables:
+    """What runs came to, as tables: their settings, a row for each replica, their cost curves, one replica's costs."""
+
+    def __init__(self, params: Parameters, sets: Mapping[str, PreparedSet], kinds: Sequence[str] = ()) -> None:
+        self.params, self.sets, self.kinds = params, sets, kinds
+        self.parts: dict[str, list[Any]] = {}
+
+    def add(self, key: str, run: Run, settings: Settings, seeds: Sequence[int | Seeds]) -> None:
+        import pandas as pd
+
+        from nnlib.evidence.measures import Early, curve_table, log_table, replica_table
+
+        early = Early(self.params.evidence.early_steps, self.params.evidence.early_epochs)
+        examples = {f"{name}_examples": both.examples for name, both in self.sets.items()}
+        tables = {
+            "runs": pd.DataFrame([flat(settings.record()) | examples]),
+            "replicas": replica_table(run, seeds, self.sets, settings, early),
+            "curves": curve_table(run, CURVE_POINTS),
+            "log": log_table(run, replica=0),
+        }
+        for kind in self.kinds or tables:
+            tables[kind].insert(0, "run", key)
+            self.parts.setdefault(kind, []).append(tables[kind])
+
+    def write(self, folder: Path) -> None:
+        """Write the tables, rows in the order of the runs' keys, and say how the runs came out."""
+        import pandas as pd
+
+        from nnlib.data.files import write_csv
+
+        for kind, parts in self.parts.items():
+            write_csv(folder / f"{kind}.csv", pd.concat(sorted(parts, key=lambda part: str(part["run"].iloc[0]))))
+        tested = pd.concat(self.parts["replicas"])["test_accuracy"]
+        spread = f"test accuracy {tested.min():.4f} to {tested.max():.4f}"
+        print(f"{folder.name}: {spread if tested.notna().any() else 'every replica diverged'}")
+
+
+def flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of settings as one row: sections with a dot, lists as text."""
+    row: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            row |= {f"{name}.{entry}": inner for entry, inner in value.items()}
+        else:
+            row[name] = json.dumps(value) if isinstance(value, list) else value
+    return row

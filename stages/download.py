@@ -4,7 +4,8 @@ import os
 from typing import Any
 
 from nnlib.data.mnist import download
-from stages.common import RAW, run
+from stages.paths import RAW
+from stages.program import run
 
 
 def main(params: Any) -> None:

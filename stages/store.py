@@ -1,60 +1,71 @@
 """The store of trained replicas: what lies in it, and away with what no parameter set uses.
 
-    python -m stages.store            list it
-    python -m stages.store prune      remove what neither this workspace nor a branch, a tag or an experiment asks for
+    python -m stages.store                list it
+    python -m stages.store prune          remove what neither this workspace nor a branch, a tag or an experiment asks for
+    python -m stages.store prune --yes    without asking, where the store may be shared with other clones
 
-A parameter set is the params.yaml and dvc.yaml of a commit; it uses its settings' replicas, whatever their length, data
-and version of the code.
+A parameter set is the params.yaml and the studies of a commit; it uses its settings' replicas, whatever their length,
+data and version of the code.
 """
 
-import json
+import os
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
 
-from dvc.parsing.context import Context
-
-from nnlib import Settings, Store
+from nnlib import Seeds, Settings, Store
+from nnlib.evidence.study import Study
 from nnlib.replicas.store import Entry
 from stages import parameters
-from stages.common import run, store_folder
-from stages.configurations import cells, changed, experiment
+from stages.chance import asked as asked_by_chance
+from stages.configurations import cells, explanations
 from stages.parameters import Parameters
+from stages.paths import STUDIES, STUDY, store_folder
+from stages.program import run
+from stages.studies import load_others, load_study, read_study
+from stages.yaml_files import parse_yaml
 
-Key = tuple[str, int]
+Key = tuple[Settings, Seeds]
 
 
 def main(params: Parameters, *arguments: str) -> None:
-    if arguments not in ((), ("prune",)):
-        sys.exit("usage: python -m stages.store [prune]")
+    if arguments not in ((), ("prune",), ("prune", "--yes")):
+        sys.exit("usage: python -m stages.store [prune [--yes]]")
     store = Store(store_folder())
     entries = list(store.entries())
-    if arguments:
-        used = {key for configured in parameter_sets(params) for key in configured}
-        unused = [entry for entry in entries if key_of(entry) not in used]
-        for entry in unused:
-            entry.path.unlink()
-        print(f"removed {len(unused)} of {len(entries)} entries, {megabytes(unused)}, from {store.folder}")
-    else:
+    if not arguments:
         for line in listing(entries):
             print(line)
         print(f"{len(entries)} entries, {megabytes(entries)}, in {store.folder}")
+        return
+    used = {key for keys in parameter_sets(params) for key in keys}
+    unused = [entry for entry in entries if (without_epochs(entry.settings), entry.seeds) not in used]
+    if unused and "REPLICA_STORE" in os.environ and "--yes" not in arguments:
+        print(f"{len(unused)} of {len(entries)} entries in {store.folder} are of no use to this clone.")
+        print("REPLICA_STORE is set: other clones that share the store may use them.")
+        if not sys.stdin.isatty() or input("Remove them? [y/N] ").strip().lower() not in ("y", "yes"):
+            sys.exit("nothing removed; `prune --yes` removes them without asking")
+    for entry in unused:
+        entry.path.unlink()
+        if not any(entry.path.parent.iterdir()):
+            entry.path.parent.rmdir()
+    print(f"removed {len(unused)} of {len(entries)} entries, {megabytes(unused)}, from {store.folder}")
 
 
 def listing(entries: list[Entry]) -> Iterator[str]:
-    """A line for each configuration."""
-    groups: dict[str, list[Entry]] = defaultdict(list)
+    """A line for each configuration, with what is not as it is usual."""
+    groups: dict[Settings, list[Entry]] = defaultdict(list)
     for entry in entries:
-        groups[json.dumps(entry.settings)].append(entry)
-    for group in groups.values():
-        settings, epochs = group[0].settings, sorted({entry.epoch for entry in group})
-        batchnorm = settings["batchnorm_rule"] if settings["use_batchnorm"] else "none"
+        groups[without_epochs(entry.settings)].append(entry)
+    for settings, group in groups.items():
+        usual = Settings(layers_dims=settings.layers_dims)
+        own = {name: value for name, value in settings if value != getattr(usual, name) and name != "epochs"}
+        epochs = sorted({entry.epoch for entry in group})
         yield (
-            f"{'-'.join(map(str, settings['layers_dims']))}  batch {settings['batch_size']}  λ {settings['L2']:g}  "
-            f"batch norm {batchnorm}  epochs {', '.join(map(str, epochs))}: "
-            f"{len({entry.seed for entry in group})} seeds, {megabytes(group)}"
+            f"{'-'.join(map(str, settings.layers_dims))}  epochs {', '.join(map(str, epochs))}  "
+            f"{', '.join(f'{name} {value}' for name, value in own.items()) or 'defaults'}: "
+            f"{len({entry.seeds for entry in group})} seeds, {megabytes(group)}"
         )
 
 
@@ -62,19 +73,20 @@ def megabytes(entries: list[Entry]) -> str:
     return f"{sum(entry.size for entry in entries) / 1e6:.1f} MB"
 
 
-def key_of(entry: Entry) -> Key:
-    return json.dumps(entry.settings, sort_keys=True), entry.seed
+def without_epochs(settings: Settings) -> Settings:
+    return settings.replace(epochs=0)
 
 
 def parameter_sets(params: Parameters) -> Iterator[set[Key]]:
     """What each parameter set uses: the workspace's, and that of every branch, tag and experiment."""
-    yield keys(params, parameters.read_yaml("dvc.yaml"))
+    yield keys(params, load_study(), load_others())
     for ref in git("for-each-ref", "--format=%(refname)", "refs/heads", "refs/tags", "refs/exps").split():
         try:
-            yield keys(
-                parameters.check(parameters.parse_yaml(git("show", f"{ref}:params.yaml"))),
-                parameters.parse_yaml(git("show", f"{ref}:dvc.yaml")),
-            )
+            paths = git("ls-tree", "--name-only", ref, f"{STUDIES.as_posix()}/").split()
+            studies = {path: read_study(parse_yaml(git("show", f"{ref}:{path}"))) for path in paths if ".yaml" in path}
+            study = studies.pop(STUDY.as_posix())
+            there = parameters.check(parse_yaml(git("show", f"{ref}:params.yaml")))
+            yield keys(there, study, list(studies.values()))
         except (subprocess.CalledProcessError, ValueError, LookupError, TypeError, AttributeError) as error:
             print(f"{ref}: no parameter set of this version ({str(error).splitlines()[0]})", file=sys.stderr)
 
@@ -83,17 +95,18 @@ def git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], check=True, capture_output=True, encoding="utf-8").stdout
 
 
-def keys(params: Parameters, pipeline: dict[str, Any]) -> set[Key]:
-    items = Context(params.model_dump()).resolve(pipeline["stages"]["experiment"]["foreach"])
-    experiments = [experiment(params, item["batchnorm"], float(item["l2"])) for item in items.values()]
-    configured = [*cells(params).values(), *experiments]
-    configured += [changed(one, change) for one in experiments for change in params.alternatives.changes.values()]
-    seeds = range(params.seed, params.seed + params.replicas)
-    return {(json.dumps(without_epochs(one), sort_keys=True), seed) for one in configured for seed in seeds}
-
-
-def without_epochs(settings: Settings) -> dict[str, Any]:
-    return {name: value for name, value in settings.record().items() if name != "epochs"}
+def keys(params: Parameters, study: Study, others: list[Study]) -> set[Key]:
+    """All that the stages train: every configuration with each of its seeds."""
+    trained: list[tuple[Settings, list[int | Seeds]]] = []
+    seeds = list(params.seeds)
+    for settings in (*cells(params).values(), *study.configurations(params.common()).values()):
+        trained.append((settings, seeds))
+    trained += [(settings, seeds[: params.explanations.replicas]) for settings in explanations(params, study).values()]
+    for other in others:
+        trained += [(settings, seeds[: params.reports.replicas]) for settings in other.configurations().values()]
+    for asked in asked_by_chance(params, study):
+        trained += [(settings, list(asked.seeds)) for settings in asked.configurations.values()]
+    return {(without_epochs(settings), Seeds.of(seed)) for settings, those in trained for seed in those}
 
 
 if __name__ == "__main__":

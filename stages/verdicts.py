@@ -1,6 +1,5 @@
-"""The study's claims and numbers against ours, from committed tables alone: verdicts, percentiles, the metrics."""
+"""Every study's claims and numbers against ours, from committed tables alone; and the metrics."""
 
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -8,72 +7,51 @@ from typing import Any
 import pandas as pd
 
 from nnlib.data.files import write_csv, write_json
-from nnlib.evidence import tables
-from nnlib.evidence.claims import Claim, decide, said
-from stages.common import (
-    ALTERNATIVES,
-    BASELINE,
-    CLAIMS,
-    COMPARISONS,
-    EPOCHS,
-    EXPLANATIONS,
-    FIDELITY,
-    GRID,
-    LOW,
-    PUBLISHED,
-    RUNS,
-    SUMMARY,
-    WEIGHT_DIFF,
-    WEIGHT_TABLE,
-    run,
-    run_folders,
-)
-from stages.parameters import Parameters, read_yaml
-from stages.reporting.metrics import metrics
+from nnlib.evidence import judgement, selection, tables
+from nnlib.evidence.judgement import Rules
+from stages.parameters import Parameters
+from stages.paths import CHANCE, EXPLANATIONS, GRID, RUNS, STUDIES_RUNS, SUMMARY, VERDICTS
+from stages.program import run
+from stages.studies import load_others, load_study
 
 
 def main(params: Parameters) -> None:
-    study, evidence = read_yaml(PUBLISHED), params.evidence
-    published, measured = study["published"], read(run_folders()) | weights()
-    changes = [path.parent for path in (RUNS / ALTERNATIVES).glob("*/replicas.csv")]
-    alternatives = {folder.name: read([folder]) for folder in changes}
-    runs = pd.concat(pd.read_csv(folder / "runs.csv") for folder in run_folders())
+    study, evidence = load_study(), params.evidence
+    rules = Rules(evidence.confidence, evidence.margins.model_dump(), evidence.resamples, evidence.seed)
+    folders = [RUNS / GRID, *(RUNS / name for name in study.runs)]
+    measured = read(folders)
+    changed: dict[str, Any] = {}
+    for key, numbers in read([RUNS / EXPLANATIONS]).items():
+        change, _, of = key.partition("/")
+        changed.setdefault(change, {})[of] = numbers
+    splits = {folder.name: read([folder]) for folder in sorted((RUNS / CHANCE).glob("split-*"))}
     grid = pd.read_csv(RUNS / GRID / "runs.csv")
-
-    claims = [Claim.from_record(record) for record in study["claims"]]
-    verdicts = decide(claims, measured, published, confidence=evidence.confidence)
-    fidelity = tables.fidelity_table(published, measured, confidence=evidence.confidence)
-    baseline = tables.baseline_table(published, measured)
-    for path, table in {
-        CLAIMS: tables.claim_table(verdicts, measured, draws=evidence.draws, seed=evidence.seed),
-        COMPARISONS: tables.comparison_table(verdicts),
-        FIDELITY: fidelity,
-        BASELINE: baseline,
-        EXPLANATIONS: tables.explanation_table(study["explanations"], published, measured, alternatives),
-        EPOCHS: tables.epoch_gains(grid, measured, confidence=evidence.confidence),
-        LOW: tables.low_table(runs, measured, evidence.collapsed_below),
-    }.items():
-        write_csv(path, table)
-    words = Counter(verdict.verdict for verdict in verdicts)
-    write_json(SUMMARY, metrics(measured, list(grid["run"]), words))
-    for verdict in verdicts:
-        print(f"{verdict.verdict:>16}  {verdict.claim.says} ({verdict.parts})")
-    print(f"{len(verdicts)} claims: {said(words)}")
-    print(
-        f"{fidelity['inside'].sum()} of {len(fidelity)} numbers of the study lie within our replicas' range; "
-        f"of a replica of ours {baseline['inside'][1:].mean():.1f} within that of the others"
-    )
+    runs = pd.concat(pd.read_csv(folder / "runs.csv") for folder in folders)
+    found = {
+        **judgement.claims_and_comparisons(study, measured, rules),
+        **judgement.fidelity(study, measured, changed, rules),
+        **judgement.other_sets_and_splits(study, measured, splits, rules),
+        "crossed": judgement.crossed_table(read([RUNS / CHANCE / "crossed"]), params.chance.crossed),
+        "winners": judgement.winner_table(study, measured, rules),
+        "epochs": selection.epoch_gains(grid, measured, confidence=evidence.confidence),
+        "failures": selection.failure_table(runs, measured, evidence.collapsed_below),
+    }
+    for name, table in found.items():
+        write_csv(VERDICTS / study.key / f"{name}.csv", table)
+    for other in load_others():
+        there = read([RUNS / STUDIES_RUNS / other.key])
+        if other.claims and there:
+            for name, table in judgement.claims_and_comparisons(other, there, rules).items():
+                write_csv(VERDICTS / other.key / f"{name}.csv", table)
+    words = found["claims"].query("asked_by == 'study'")["verdict"].tolist()
+    write_json(SUMMARY, judgement.summary(study, measured, list(grid["run"]), words))
+    print(f"{len(words)} claims of the study: {judgement.said(words)}")
 
 
 def read(folders: Iterable[Path]) -> dict[str, Any]:
-    """The measures of the runs in such folders."""
-    return tables.measures(tables.by_run(pd.read_csv(folder / "replicas.csv") for folder in folders))
-
-
-def weights() -> dict[str, Any]:
-    """What L2 does to the mean weights, as measures of a run of its own."""
-    layers = pd.read_csv(WEIGHT_TABLE).groupby("layer")
-    return {WEIGHT_DIFF: {f"mean_difference_{layer}": rows["mean_difference"].to_numpy() for layer, rows in layers}}
+    """The measures of the runs in such folders, those that are there."""
+    found = [pd.read_csv(folder / "replicas.csv") for folder in folders if (folder / "replicas.csv").exists()]
+    return tables.measures(tables.by_run(found)) if found else {}
 
 
 if __name__ == "__main__":

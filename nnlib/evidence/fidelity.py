@@ -1,0 +1,198 @@
+"""How near our runs are to the published ones: where its numbers fall among ours, and what would fit them better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from nnlib.evidence.claims import Measured, number
+from nnlib.evidence.statistics import Values, known, median_interval, middle, percentile
+from nnlib.evidence.study import Explanation, measure
+from nnlib.evidence.tables import columns
+
+
+def published_numbers(published: Measured, measured: Measured) -> list[tuple[str, str, float, Values]]:
+    """Every published number of a run that we have, with ours that did not diverge: (run, measure, value, ours)."""
+    found = []
+    for run, numbers in published.items():
+        for name, value in numbers.items():
+            try:
+                ours = known(number(measured, f"{run}/{name}"))
+            except LookupError:
+                continue
+            if len(ours):
+                found.append((run, name, float(value), ours))
+    return found
+
+
+def fidelity_table(
+    published: Measured, measured: Measured, *, confidence: float, chose_protocol: Sequence[str] = ()
+) -> pd.DataFrame:
+    """A row for each published number: our median with its interval, between which values our middle 90 % lie, our
+    lowest and highest, where the number falls among ours, and whether it helped to recover the protocol."""
+    rows = []
+    for run, name, value, ours in published_numbers(published, measured):
+        low, high = middle(ours)
+        rows.append(
+            {"run": run, "measure": name, "published": value}
+            | columns("median", median_interval(ours, confidence))
+            | {"middle_low": low, "middle_high": high, "lowest": ours.min(), "highest": ours.max()}
+            | {"percentile": percentile(value, ours), "inside": bool(ours.min() <= value <= ours.max())}
+            | {"chose_protocol": f"{run}/{name}" in chose_protocol}
+        )
+    return pd.DataFrame(rows)
+
+
+def baseline_table(published: Measured, measured: Measured, *, draws: int, seed: int) -> pd.DataFrame:
+    """How many of the published numbers lie in our range, beside how many of a study's that differs in nothing.
+
+    Such studies are drawn from our replicas, each run with a seed of its own as the published ones have: a replica of
+    each run is taken out, and its numbers are held against the range of the others.
+
+    Returns
+    -------
+    A row for all numbers and one for each run: how many numbers there are, how many published ones lie inside, the mean
+    and standard deviation of the drawn studies', and in which share of them no more lie inside.
+    """
+    random = np.random.default_rng(seed)
+    inside, drawn = {}, {}
+    for run in published:
+        numbers = [row for row in published_numbers({run: published[run]}, measured)]
+        if not numbers:
+            continue
+        inside[run] = [ours.min() <= value <= ours.max() for *_, value, ours in numbers]
+        ours = np.array([values for *_, values in numbers]) if len({len(v) for *_, v in numbers}) == 1 else None
+        if ours is None or ours.shape[1] < 2:
+            continue
+        # A replica is outside the others' range where it alone is the lowest or the highest.
+        ordered = np.sort(ours, axis=1)
+        outside = (ours < ordered[:, 1:2]) | (ours > ordered[:, -2:-1])
+        drawn[run] = (~outside).sum(0)[random.integers(0, ours.shape[1], draws)]
+    rows = []
+    for name, runs in {"all": list(drawn), **{run: [run] for run in drawn}}.items():
+        if not runs:
+            continue
+        count, others = sum(sum(inside[run]) for run in runs), np.sum([drawn[run] for run in runs], axis=0)
+        rows.append(
+            {"run": name, "numbers": sum(len(inside[run]) for run in runs), "inside": count}
+            | {"expected": others.mean(), "deviation": others.std(), "probability": np.mean(others <= count)}
+        )
+    return pd.DataFrame(rows, columns=["run", "numbers", "inside", "expected", "deviation", "probability"])
+
+
+def explanation_table(
+    explanations: Sequence[Explanation], published: Measured, measured: Measured, changed: Mapping[str, Measured]
+) -> pd.DataFrame:
+    """How well the published numbers fit our runs as they are, and as an explanation of a misfit would have them.
+
+    A row for each explanation and run of which it changes numbers, and one for each explanation over all runs: how many
+    numbers, the log likelihood by the protocol and by the explanation, and their difference, above 0 where the explanation
+    fits better. Both are of equally many replicas. A number's likelihood is that of the next value after our replicas', a
+    cost's on a logarithmic scale.
+
+    Parameters
+    ----------
+    changed : the measures of the runs by the changes of the protocol, by name
+    """
+    rows = []
+    for explanation in explanations:
+        of_runs: dict[str, list[tuple[float, float]]] = {}
+        for run, name, value, ours in published_numbers(published, measured):
+            instead = _instead(explanation, run, name, measured, changed)
+            if instead is None or not len(instead):
+                continue
+            logarithmic = (found := measure(name)) is not None and found.kind == "cost"
+            fewest = min(len(ours), len(instead))
+            both = [log_likelihood(value, values[:fewest], logarithmic=logarithmic) for values in (ours, instead)]
+            of_runs.setdefault(run, []).append((both[0], both[1]))
+        everything = [pair for pairs in of_runs.values() for pair in pairs]
+        for run, pairs in ({"all": everything} | of_runs).items():
+            protocol, other = np.sum(pairs, axis=0) if pairs else (np.nan, np.nan)
+            rows.append(
+                {"explanation": explanation.id, "run": run, "numbers": len(pairs)}
+                | {"protocol": protocol, "instead": other, "gain": other - protocol}
+            )
+    return pd.DataFrame(rows, columns=["explanation", "run", "numbers", "protocol", "instead", "gain"])
+
+
+def _instead(
+    explanation: Explanation, run: str, name: str, measured: Measured, changed: Mapping[str, Measured]
+) -> Values | None:
+    """What stands for our values by the explanation; None where it says nothing of them."""
+    source, key = measured, f"{run}/{name}"
+    if explanation.change:
+        source = changed.get(explanation.change, {})
+    elif name in explanation.measured:
+        key = f"{run}/{explanation.measured[name]}"
+    elif key in explanation.instead:
+        key = explanation.instead[key]
+    else:
+        return None
+    try:
+        return known(number(source, key))
+    except LookupError:
+        return None
+
+
+def log_likelihood(value: float, values: Values, *, logarithmic: bool = False) -> float:
+    """The log density of a further value after these, if they are normal, or, above 0, their logarithms are.
+
+    That is Student's t with n − 1 degrees of freedom around their mean, of scale s √(1 + 1/n): what remains of a normal
+    distribution of unknown mean and variance (A. Gelman et al., *Bayesian Data Analysis* (2013), section 3.2).
+    """
+    n = len(values)
+    if not n or not np.ptp(values):
+        return np.nan
+    if logarithmic:
+        # The density of v is that of log v, divided by v.
+        return log_likelihood(np.log(value), np.log(values)) - float(np.log(value))
+    scale = values.std(ddof=1) * np.sqrt(1 + 1 / n)
+    return float(stats.t.logpdf(value, n - 1, values.mean(), scale))
+
+
+def implied_weights(
+    train_cost: float, validation_cost: float, L2: float, m_train: int, m_validation: int
+) -> tuple[float, float]:
+    """Solve the two costs of one run for Σ W² and the cross-entropy h, taken to be the same in both:
+
+        train_cost      = h + λ / (2 m_train)      Σ W²
+        validation_cost = h + λ / (2 m_validation) Σ W²
+
+    Where m_validation is many times m_train, a difference in h between the two hardly moves Σ W².
+
+    Returns
+    -------
+    (Σ W² over all layers, h)
+    """
+    squares = (train_cost - validation_cost) / (L2 / 2 * (1 / m_train - 1 / m_validation))
+    return squares, validation_cost - L2 / (2 * m_validation) * squares
+
+
+def crossed_variance(values: Any) -> dict[str, float]:
+    """Of the variance of a number over seeds, which shares are the initial weights', the shuffle's and their interaction's.
+
+    The components of a two-way layout with one value in each cell (random effects; H. Scheffé, *The Analysis of
+    Variance* (1959), section 7.4); one that is estimated below 0 counts as 0.
+
+    Parameters
+    ----------
+    values : (initial weights, shuffles), one value for each combination
+    """
+    values = np.asarray(values, dtype=float)
+    rows, columns_ = values.shape
+    by_row, by_column, mean = values.mean(1), values.mean(0), values.mean()
+    residual = values - by_row[:, None] - by_column[None] + mean
+    interaction = (residual**2).sum() / ((rows - 1) * (columns_ - 1))
+    weights = max(0.0, by_row.var(ddof=1) - interaction / columns_)
+    shuffle = max(0.0, by_column.var(ddof=1) - interaction / rows)
+    total = weights + shuffle + interaction
+    return {
+        "weights": float(weights / total),
+        "shuffle": float(shuffle / total),
+        "interaction": float(interaction / total),
+        "deviation": float(np.sqrt(total)),
+    }

@@ -1,0 +1,174 @@
+"""A study judged: every table that follows from its claims, its numbers and what was measured of our runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from nnlib.evidence.claims import Measured, Verdict, Word, decide, number
+from nnlib.evidence.fidelity import baseline_table, crossed_variance, explanation_table, fidelity_table
+from nnlib.evidence.probability import winner_shares
+from nnlib.evidence.selection import best_runs, median
+from nnlib.evidence.study import Claim, Study
+from nnlib.evidence.tables import claim_table, comparison_table, exact_counterpart, reasons
+
+# Runs of each experiment of which the winner is found.
+COUNTS = (1, 2, 3, 5, 10, 20, 30)
+FAMILIES = ("study", "readers")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How claims are judged.
+
+    Attributes
+    ----------
+    confidence : of intervals, and 1 less the level of a family of claims
+    margins : kind of measure → the difference that counts as none
+    resamples, seed : of the bootstrap
+    """
+
+    confidence: float
+    margins: Mapping[str, float]
+    resamples: int
+    seed: int
+
+    def verdicts(self, study: Study, measured: Measured) -> list[Verdict]:
+        """The verdict on every claim, in their order. What the study claims is a family of tests, what readers ask
+        another."""
+        found: dict[str, Verdict] = {}
+        for asked_by in FAMILIES:
+            claims = [claim for claim in study.claims if claim.asked_by == asked_by]
+            family = decide(
+                claims, measured, study.published, margins=self.margins, confidence=self.confidence
+            )
+            found |= {verdict.claim.id: verdict for verdict in family}
+        return [found[claim.id] for claim in study.claims]
+
+    def resampling(self) -> dict[str, Any]:
+        return {"confidence": self.confidence, "resamples": self.resamples, "seed": self.seed}
+
+
+def claims_and_comparisons(study: Study, measured: Measured, rules: Rules) -> dict[str, pd.DataFrame]:
+    """The tables `claims` and `comparisons`; claims with the reasons why those that did not hold were made."""
+    verdicts = rules.verdicts(study, measured)
+    counterparts = _counterparts(study)
+    claims = claim_table(verdicts, measured, **rules.resampling())
+    claims["reasons"] = [
+        "; ".join(
+            reasons(
+                verdict.word,
+                verdict.own_numbers,
+                single,
+                bug=_other_word(exact_counterpart(verdict.claim, counterparts), verdict, measured, rules),
+                margin=_alone(verdict.claim, measured, rules, {}) is Word.SUPPORTED,
+            )
+        )
+        if verdict.claim.asked_by == "study"
+        else ""
+        for verdict, single in zip(verdicts, claims["single_run"], strict=True)
+    ]
+    return {"claims": claims, "comparisons": comparison_table(verdicts, measured, **rules.resampling())}
+
+
+def _counterparts(study: Study) -> dict[str, str]:
+    """Runs whose batch norm lacks its derivative → the same with it."""
+    cells = study.four
+    pairs = {cells.bn: cells.bn_exact, cells.bn_l2: cells.bn_l2_exact}
+    return {run: exact for run, exact in pairs.items() if run and exact}
+
+
+def _alone(claim: Claim, measured: Measured, rules: Rules, margins: Mapping[str, float]) -> Word:
+    """The word on a claim that is the only one."""
+    return decide([claim], measured, {}, margins=margins, confidence=rules.confidence)[0].word
+
+
+def _other_word(claim: Claim | None, verdict: Verdict, measured: Measured, rules: Rules) -> bool:
+    """Whether the claim about other runs is supported where this one is not."""
+    if claim is None or verdict.word is Word.SUPPORTED:
+        return False
+    return _alone(claim, measured, rules, rules.margins) is Word.SUPPORTED
+
+
+def fidelity(
+    study: Study, measured: Measured, changed: Mapping[str, Measured], rules: Rules, draws: int = 10_000
+) -> dict[str, pd.DataFrame]:
+    """The tables `fidelity`, `baseline` and `explanations`."""
+    return {
+        "fidelity": fidelity_table(
+            study.published, measured, confidence=rules.confidence, chose_protocol=study.chose_protocol
+        ),
+        "baseline": baseline_table(study.published, measured, draws=draws, seed=rules.seed),
+        "explanations": explanation_table(study.explanations, study.published, measured, changed),
+    }
+
+
+def other_sets_and_splits(
+    study: Study, measured: Measured, splits: Mapping[str, Measured], rules: Rules
+) -> dict[str, pd.DataFrame]:
+    """The tables `official` and `splits`: the verdicts on MNIST's official test set, and on other splits of the images.
+
+    `splits` speaks of the claims about the runs that were trained on other splits alone; their replicas are few, so that
+    beside the word there stands the median of each comparison.
+    """
+    official = {run: _renamed(numbers, "official_accuracy", "test_accuracy") for run, numbers in measured.items()}
+    words = {verdict.claim.id: verdict.word for verdict in rules.verdicts(study, measured)}
+    rows = [
+        {"claim": verdict.claim.id, "verdict": str(words[verdict.claim.id]), "official": str(verdict.word)}
+        for verdict in rules.verdicts(study, official)
+    ]
+    of_splits = []
+    for split, there in splits.items():
+        for verdict in rules.verdicts(study, there):
+            for place, part in enumerate(verdict.findings):
+                if part.replicas:
+                    of_splits.append(
+                        {"split": split, "claim": verdict.claim.id, "comparison": place, "replicas": part.replicas}
+                        | {"held": part.held, "within": part.within, "against": part.against}
+                        | {"median": part.size.estimate}
+                    )
+    columns = ["split", "claim", "comparison", "replicas", "held", "within", "against", "median"]
+    return {"official": pd.DataFrame(rows), "splits": pd.DataFrame(of_splits, columns=columns)}
+
+
+def _renamed(numbers: Mapping[str, Any], instead: str, name: str) -> dict[str, Any]:
+    return dict(numbers) | ({name: numbers[instead]} if instead in numbers else {})
+
+
+def crossed_table(crossed: Measured, replicas: int) -> pd.DataFrame:
+    """Of each run's test accuracies, initial weights crossed with shuffles: which share of their variance is whose."""
+    rows = []
+    for run, numbers in crossed.items():
+        values = number(crossed, f"{run}/test_accuracy")
+        if len(values) == replicas**2:
+            rows.append({"run": run} | crossed_variance(values.reshape(replicas, replicas)))
+    return pd.DataFrame(rows, columns=["run", "weights", "shuffle", "interaction", "deviation"])
+
+
+def winner_table(study: Study, measured: Measured, rules: Rules, draws: int = 4000) -> pd.DataFrame:
+    """How often a study of n runs each names each of its four experiments the winner, by test accuracy."""
+    runs = {
+        run: number(measured, f"{run}/test_accuracy") for run in study.experiments if run in measured
+    }
+    if len(runs) < 2:
+        return pd.DataFrame(columns=["runs", *runs])
+    shares = winner_shares(runs, COUNTS, draws=draws, seed=rules.seed)
+    return pd.DataFrame([{"runs": count} | share for count, share in shares.items()])
+
+
+def said(verdicts: Sequence[str]) -> str:
+    """Counts of verdicts in words, in their order."""
+    return ", ".join(f"{verdicts.count(word)} {word}" for word in Word if word in verdicts)
+
+
+def summary(study: Study, measured: Measured, grid: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
+    """What `dvc metrics` shows: the median test accuracy in percent of each run and of the grid's cell that is best on
+    the validation set, None where half of the replicas or more diverged; and how many of the study's claims have which
+    verdict."""
+    accuracies = {run: median(measured[run]["test_accuracy"]) for run in study.runs if run in measured}
+    accuracies["best"] = best_runs(grid, measured)["validation"]["test_accuracy"]
+    percent = {run: round(100 * accuracy, 2) if accuracy >= 0 else None for run, accuracy in accuracies.items()}
+    return percent | {str(word): list(words).count(word) for word in Word}

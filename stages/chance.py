@@ -1,0 +1,65 @@
+"""More than one source of chance: other splits of the images, and initial weights crossed with shuffles."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+
+from nnlib import Seeds, Settings
+from nnlib.data.dataset import preprocess, sets
+from nnlib.data.mnist import load_raw
+from nnlib.evidence.study import Study
+from stages.configurations import Tables, prepared, train, training_data
+from stages.parameters import Parameters
+from stages.paths import CHANCE, RAW, RUNS
+from stages.program import run
+from stages.studies import load_study
+
+
+RARELY = 1200  # steps from one evaluation to the next
+
+
+class Asked(NamedTuple):
+    """What is trained: in which folder, with which changes of the preprocessing, which runs, with which seeds."""
+
+    name: str
+    changes: dict[str, Any]
+    configurations: dict[str, Settings]
+    seeds: list[int | Seeds]
+
+
+def asked(params: Parameters, study: Study) -> Iterator[Asked]:
+    """The splits, of all experiments; and the crossing, of the plain one and of batch norm with L2. With fewer replicas
+    than these ask for, they take those that there are."""
+    runs = {key: evaluated_rarely(settings) for key, settings in study.configurations(params.common()).items()}
+    cells = study.four.names()
+    experiments = {run: runs[run] for run in cells.values()}
+    for seed in params.chance.split_seeds:
+        seeds = list(params.seeds[: params.chance.split_replicas])
+        yield Asked(f"split-{seed}", {"seed": seed}, experiments, seeds)
+    first = params.seeds[: params.chance.crossed]
+    crossed = [Seeds(weights, shuffle) for weights in first for shuffle in first]
+    yield Asked("crossed", {}, {cells[cell]: runs[cells[cell]] for cell in ("none", "bn_l2") if cell in cells}, crossed)
+
+
+def evaluated_rarely(settings: Settings) -> Settings:
+    """Only the last networks are asked for, and an evaluation costs as much as many steps. Their bits do not depend on it
+    unless the stopping rule ends a run."""
+    return settings.replace(stopping=settings.stopping.replace(eval_every=RARELY))
+
+
+@torch.no_grad()
+def main(params: Parameters) -> None:
+    raw = load_raw(RAW)
+    images = (raw.train_images, raw.train_labels), (raw.test_images, raw.test_labels)
+    for name, changes, configurations, seeds in asked(params, load_study()):
+        both = sets(preprocess(*images, **params.preprocess.model_dump() | changes))
+        some = next(iter(configurations.values()))
+        tables = Tables(params, prepared(both, some), ("runs", "replicas"))
+        for key, trained in train(params, training_data(both, some), configurations, seeds, name=name):
+            tables.add(key, trained, configurations[key], seeds)
+        tables.write(RUNS / CHANCE / name)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,69 @@
+"""How a stage starts, and how it fails."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, cast
+
+from nnlib.errors import InputError
+from stages import parameters
+
+HERE = Path(__file__).parents[1]
+KEPT = "finished replicas are kept, `dvc repro` does the rest of this stage again"
+# What an interrupt leaves to do, where it is not the whole stage.
+LEFT_TO_DO = {"train": KEPT, "chance": KEPT, "reports": KEPT, "prune_store": "the same command does the rest"}
+
+
+def run(main: Callable[..., Any]) -> None:
+    """Run a stage's `main(params, *arguments)` as a program.
+
+    What the user can mend ends it with one line on standard error and exit status 1, an interrupt with one line and 130.
+    Anything else is a defect and keeps its traceback. A stage whose code is edited while it runs fails, so that DVC does
+    not record results of the old code as those of the new; one whose DVC ends, ends too.
+    """
+    name = Path(sys.argv[0]).stem
+    # A letter that a terminal or a pipe lacks, λ on some Windows, is no reason to lose a run.
+    for stream in (sys.stdout, sys.stderr):
+        cast(TextIOWrapper, stream).reconfigure(errors="replace")
+    if "DVC_ROOT" in os.environ:
+        threading.Thread(target=_end_with_parents, daemon=True).start()
+    before = _sources()
+    try:
+        main(parameters.load(), *sys.argv[1:])
+        if changed := sorted(_changed(before)):
+            raise InputError(f"{', '.join(changed)} changed while the stage ran; run `dvc repro` again")
+    except (InputError, OSError, MemoryError) as error:
+        sys.exit(f"{name}: {error}")
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; {LEFT_TO_DO.get(name, '`dvc repro` does this stage again')}", file=sys.stderr)
+        sys.exit(130)
+
+
+def _sources() -> dict[Path, bytes]:
+    """Every source file and its contents."""
+    return {path: path.read_bytes() for folder in ("nnlib", "stages") for path in (HERE / folder).rglob("*.py")}
+
+
+def _changed(before: dict[Path, bytes]) -> Iterator[str]:
+    """The sources that this process has imported and that are no longer what they were."""
+    imported = {Path(str(getattr(module, "__file__", ""))) for module in list(sys.modules.values())}
+    for path in imported & before.keys():
+        if not path.exists() or path.read_bytes() != before[path]:
+            yield path.relative_to(HERE).as_posix()
+
+
+def _end_with_parents() -> None:
+    """Interrupt this process when DVC, or the shell that it started this process with, is no more."""
+    import psutil
+
+    parents = psutil.Process().parents()[:2]
+    while all(parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE for parent in parents):
+        time.sleep(1)
+    _thread.interrupt_main()

@@ -1,0 +1,43 @@
+"""The runs of all other studies, by their own protocols: trained, and measured as tables."""
+
+import torch
+
+from nnlib.data.dataset import report_sets, sets
+from nnlib.data.files import load_tensors
+from nnlib.data.mnist import load_raw
+from stages.configurations import Tables, prepared, train, training_data
+from stages.parameters import Parameters
+from stages.paths import DATASET, RAW, RUNS, STUDIES_RUNS
+from stages.program import run
+from stages.studies import load_others
+
+
+@torch.no_grad()
+def main(params: Parameters) -> None:
+    raw = load_raw(RAW)
+    images = (raw.train_images, raw.train_labels), (raw.test_images, raw.test_labels)
+    seeds = params.seeds[: params.reports.replicas]
+    for study in load_others():
+        configurations = study.configurations()
+        if params.reports.most_epochs:
+            configurations = {
+                key: settings.replace(epochs=min(settings.epochs, params.reports.most_epochs))
+                for key, settings in configurations.items()
+            }
+        if not configurations:
+            continue
+        some = next(iter(configurations.values()))
+        if study.data:
+            split = study.data.train, study.data.validation
+            both = report_sets(*images, *split, examples=params.preprocess.examples)
+        else:
+            both = sets(load_tensors(DATASET))
+        data = training_data(both, some)
+        tables = Tables(params, prepared(both, some), ("runs", "replicas"))
+        for key, trained in train(params, data, configurations, seeds, name=study.key):
+            tables.add(key, trained, configurations[key], seeds)
+        tables.write(RUNS / STUDIES_RUNS / study.key)
+
+
+if __name__ == "__main__":
+    run(main)
