@@ -17,6 +17,7 @@ def main(params: Parameters) -> None:
     raw = load_raw(RAW)
     images = (raw.train_images, raw.train_labels), (raw.test_images, raw.test_labels)
     seeds = params.seeds[: params.reports.replicas]
+    (RUNS / STUDIES_RUNS).mkdir(parents=True, exist_ok=True)
     for study in load_others():
         configurations = study.configurations()
         if params.reports.most_epochs:

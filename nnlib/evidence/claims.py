@@ -1,9 +1,10 @@
 """From claims to verdicts: each claim is one comparison or several, each decided by the seeds on its side.
 
 Replica k starts from the same weights and sees the same order of examples in every configuration, so that comparisons are
-made seed by seed. In each seed a comparison holds, or it does not; where it compares a difference with 0, a margin makes
-three cases: beyond the margin on the claim's side, within it, beyond it on the other side. The case of more than half of
-all seeds, by an exact sign test, is the comparison's verdict.
+made seed by seed. In each seed a comparison holds, or it does not; where it compares a difference with 0, it holds if the
+difference lies beyond a margin on the claim's side. An exact sign test decides whether it holds in more than half of all
+seeds, or in fewer. Where it holds in fewer, the median says what is there instead: no difference, if it lies within the
+margin, or the contrary of the claim.
 
 The claim is the unit that is corrected for: Holm's method gives each claim a level. That all parts hold is an
 intersection-union test, which needs no correction inside the claim (R. Berger, 1982); that some part does is corrected by
@@ -25,10 +26,10 @@ from nnlib.evidence.statistics import (
     Values,
     holm,
     holm_levels,
-    majority_p,
     median_interval,
     percentile,
     share_interval,
+    sign_p,
 )
 from nnlib.evidence.study import DERIVED, Claim, Comparison, measure
 
@@ -62,7 +63,7 @@ class Finding:
     held, within, against : in how many it held beyond the margin, lay within it, lay beyond it on the other side
     share : held / replicas, with its interval
     size : the median of the quantity, with its interval
-    p : of the sign test of the largest of the three, for both sides; 1 if it is no majority
+    p : of the sign test of `held`, for both sides
     verdict : of this comparison
     published, percentile : the number from the published ones, and where it falls among those of all pairs of replicas,
         since the published runs had seeds of their own
@@ -83,9 +84,10 @@ class Finding:
 
     @property
     def leading(self) -> Word:
-        """What it would be called if it were decided."""
-        counts = {Word.SUPPORTED: self.held, Word.EQUIVALENT: self.within, Word.CONTRADICTED: self.against}
-        return max(counts, key=counts.__getitem__)
+        """What it is called if the test decides."""
+        if 2 * self.held > self.replicas:
+            return Word.SUPPORTED
+        return Word.EQUIVALENT if self.margin and abs(self.size.estimate) <= self.margin else Word.CONTRADICTED
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ def finding(
         against,
         share_interval(held, len(values), confidence),
         median_interval(values, confidence),
-        majority_p(max(held, within, against), len(values)),
+        sign_p(held, len(values)),
         published=theirs,
         percentile=np.nan if theirs is None else percentile(theirs, all_pairs(comparison, counted)[1].ravel()),
     )

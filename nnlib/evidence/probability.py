@@ -84,11 +84,29 @@ def probability(factors: Sequence[Factor], weights: Values) -> Values:
             result = result * (weights @ together if runs else together)
             continue
         hub = max(runs, key=runs.__getitem__)
+        if all(len(names) <= 2 and (hub in names or len(names) == 1) for names, _ in group):
+            result = result * (weights * _star(group, hub, weights)).sum(1)
+            continue
         fixed = np.zeros(len(weights))
         for replica in range(weights.shape[1]):
             fixed += weights[:, replica] * probability([_fix(factor, hub, replica) for factor in group], weights)
         result = result * fixed
     return result
+
+
+def _star(factors: Sequence[Factor], hub: str, weights: Values) -> Values:
+    """The same for runs that depend on each other through a hub alone: for each of its replicas, (resamples, replicas)."""
+    replicas = weights.shape[1]
+    leaves: dict[str, Values] = {}
+    for names, values in factors:
+        leaf = next((name for name in names if name != hub), hub)
+        if len(names) == 1:  # the same for all replicas of the other run
+            values = values[:, None] if names == (hub,) else values[None]
+        elif names[0] != hub:
+            values = values.T
+        leaves[leaf] = leaves.get(leaf, np.ones((replicas, replicas))) * values
+    own = leaves.pop(hub, np.ones((replicas, 1)))[:, 0]
+    return np.prod([weights @ values.T for values in leaves.values()], axis=0) * own
 
 
 def _fix(factor: Factor, run: str, replica: int) -> Factor:

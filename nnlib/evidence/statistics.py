@@ -74,9 +74,9 @@ def resample_weights(values: int, resamples: int, seed: int) -> Values:
     return random.multinomial(values, np.full(values, 1 / values), size=resamples) / values
 
 
-def majority_p(successes: int, trials: int) -> float:
-    """The exact p-value of the sign test, for both sides, if the successes are more than half; else 1."""
-    return float(stats.binomtest(successes, trials).pvalue) if 2 * successes > trials else 1.0
+def sign_p(successes: int, trials: int) -> float:
+    """The exact p-value, for both sides, of so many successes if each is as likely as not; 1 without trials."""
+    return float(stats.binomtest(successes, trials).pvalue) if trials else 1.0
 
 
 def holm(p_values: Sequence[float]) -> Values:

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from nnlib.core.settings import Settings
 from nnlib.errors import InputError
-from nnlib.records import Count, Float, Positive, Record, Text, Truth
+from nnlib.records import Count, Float, NotNegative, Positive, Record, Text, Truth
 
 
 class Measure(NamedTuple):
@@ -269,13 +269,50 @@ class Conclusions(Record):
     words: list[Text] = []
 
 
+class Code(Record):
+    """What the code of a report really does, as far as it could be read.
+
+    Attributes
+    ----------
+    batchnorm : over what it normalizes
+    derivative : whether its backward pass has the derivative of batch norm
+    L2_gradient : what it adds to the gradient of a weight; "none" if λ is in the cost alone
+    L2, steps, learning_rate, m : from which follows how far L2 alone shrinks a weight; of the run with L2
+    """
+
+    batchnorm: Literal["per unit", "whole matrix", "per example", "no normalization", "unknown", "none"] = "unknown"
+    derivative: Literal["exact", "left out", "unknown", "none"] = "unknown"
+    L2_gradient: Literal["λ/m W", "λ W", "none", "unknown"] = "unknown"
+    L2: NotNegative | None = None
+    steps: Count | None = None
+    learning_rate: Positive = 0.009
+    m: Count | None = None
+
+    @property
+    def shrinkage(self) -> float | None:
+        """What L2 alone leaves of a weight: exp(−α λ/m · steps); None if something of it is not known."""
+        if self.L2_gradient == "none":
+            return 1.0
+        divided = {"λ/m W": self.m, "λ W": 1}.get(self.L2_gradient)
+        if None in (divided, self.L2, self.steps):
+            return None
+        return math.exp(-self.learning_rate * float(self.L2 or 0) / float(divided or 1) * float(self.steps or 0))
+
+
+class Mistake(Record):
+    """What the code of a report does otherwise than it says: its name, from `nnlib.check` where that knows it, and what
+    follows from it here."""
+
+    name: Text
+    says: Text
+
+
 class Data(Record):
     """The images that the runs of a report are trained and validated on; tested on MNIST's official test set.
 
     Attributes
     ----------
     train, validation : how many of MNIST's 60,000 training images
-    test : where the split leaves some of those for testing, as the study at hand did
     """
 
     train: Count
@@ -314,10 +351,10 @@ class Study(Record):
     counting : how it counts epochs and iterations
     claims, left_out, explanations, explosion : see there
     conclusions : of a report, what it says of the assignment's four questions
-    batchnorm, l2 : what its code really does, of a report: one of `BATCHNORMS_FOUND` and whether λ can act
-    mistakes : what its code does otherwise than it says
+    code, mistakes : what its code really does, and what of it is not what it says
     not_reproduced : why its runs are not trained
     deviations : in what the reproduction is not as the report has it
+    doubtful : why it is left out of all counts
     """
 
     key: Name
@@ -339,8 +376,8 @@ class Study(Record):
     chose_protocol: list[Number] = []
     frozen: Frozen | None = None
     conclusions: Conclusions | None = None
-    code: dict[Text, Any] = {}
-    mistakes: list[dict[Text, Text]] = []
+    code: Code | None = None
+    mistakes: list[Mistake] = []
     not_reproduced: Text | None = None
     deviations: list[Text] = []
     doubtful: Text | None = None

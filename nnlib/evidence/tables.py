@@ -93,7 +93,7 @@ def reasons(verdict: str, own_numbers: str, single_run: float, *, bug: bool, mar
     found = {
         "bug": bug,
         "own numbers": own_numbers == DISAGREE,
-        "not measured": own_numbers == NOT_PRINTED,
+        "not printed": own_numbers == NOT_PRINTED,
         "seed": single_run >= LIKELY,
         "margin": margin,
     }
