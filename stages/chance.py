@@ -1,6 +1,6 @@
 """More than one source of chance: other splits of the images, and initial weights crossed with shuffles."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -9,12 +9,11 @@ from nnlib import Seeds, Settings
 from nnlib.data.dataset import preprocess, sets
 from nnlib.data.mnist import load_raw
 from nnlib.evidence.study import Study
-from stages.configurations import Tables, prepared, train, training_data
 from stages.parameters import Parameters
 from stages.paths import CHANCE, RAW, RUNS
 from stages.program import run
 from stages.studies import load_study
-
+from stages.training import Tables, prepared, train, training_data
 
 RARELY = 1200  # steps from one evaluation to the next
 
@@ -25,7 +24,7 @@ class Asked(NamedTuple):
     name: str
     changes: dict[str, Any]
     configurations: dict[str, Settings]
-    seeds: list[int | Seeds]
+    seeds: Sequence[int | Seeds]
 
 
 def asked(params: Parameters, study: Study) -> Iterator[Asked]:
@@ -43,8 +42,8 @@ def asked(params: Parameters, study: Study) -> Iterator[Asked]:
 
 
 def evaluated_rarely(settings: Settings) -> Settings:
-    """Only the last networks are asked for, and an evaluation costs as much as many steps. Their bits do not depend on it
-    unless the stopping rule ends a run."""
+    """Only the last networks are asked for, and an evaluation costs as much as many steps. Their bits do not depend on
+    it unless the stopping rule ends a run."""
     return settings.replace(stopping=settings.stopping.replace(eval_every=RARELY))
 
 

@@ -29,8 +29,8 @@ def main(params: Parameters) -> None:
         other.check_claims([])
     if study.frozen and study.frozen.claims != study.claims_digest() and not study.frozen.changes:
         raise InputError(
-            f"{STUDY}: frozen.claims: expected {study.claims_digest()}, got {study.frozen.claims}: the claims were changed "
-            f"after they were frozen on {study.frozen.date}; say how under frozen.changes"
+            f"{STUDY}: frozen.claims: expected {study.claims_digest()}, got {study.frozen.claims}: the claims were "
+            f"changed after they were frozen on {study.frozen.date}; say how under frozen.changes"
         )
     for name, asked in (("crossed", params.chance.crossed), ("split_replicas", params.chance.split_replicas)):
         if asked > params.replicas:

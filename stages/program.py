@@ -24,9 +24,9 @@ LEFT_TO_DO = {"train": KEPT, "chance": KEPT, "reports": KEPT, "prune_store": "th
 def run(main: Callable[..., Any]) -> None:
     """Run a stage's `main(params, *arguments)` as a program.
 
-    What the user can mend ends it with one line on standard error and exit status 1, an interrupt with one line and 130.
-    Anything else is a defect and keeps its traceback. A stage whose code is edited while it runs fails, so that DVC does
-    not record results of the old code as those of the new; one whose DVC ends, ends too.
+    What the user can mend ends it with one line on standard error and exit status 1, an interrupt with one line and
+    130. Anything else is a defect and keeps its traceback. A stage whose code is edited while it runs fails, so that
+    DVC does not record results of the old code as those of the new; one whose DVC ends, ends too.
     """
     name = Path(sys.argv[0]).stem
     # A letter that a terminal or a pipe lacks, λ on some Windows, is no reason to lose a run.

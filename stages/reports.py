@@ -5,11 +5,11 @@ import torch
 from nnlib.data.dataset import report_sets, sets
 from nnlib.data.files import load_tensors
 from nnlib.data.mnist import load_raw
-from stages.configurations import Tables, prepared, train, training_data
 from stages.parameters import Parameters
 from stages.paths import DATASET, RAW, RUNS, STUDIES_RUNS
 from stages.program import run
 from stages.studies import load_others
+from stages.training import Tables, prepared, train, training_data
 
 
 @torch.no_grad()

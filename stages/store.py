@@ -1,8 +1,8 @@
 """The store of trained replicas: what lies in it, and away with what no parameter set uses.
 
-    python -m stages.store                list it
-    python -m stages.store prune          remove what neither this workspace nor a branch, a tag or an experiment asks for
-    python -m stages.store prune --yes    without asking, where the store may be shared with other clones
+    python -m stages.store                list it python -m stages.store prune          remove what neither this
+    workspace nor a branch, a tag or an experiment asks for python -m stages.store prune --yes    without asking, where
+    the store may be shared with other clones
 
 A parameter set is the params.yaml and the studies of a commit; it uses its settings' replicas, whatever their length,
 data and version of the code.
@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from nnlib import Seeds, Settings, Store
 from nnlib.evidence.study import Study
@@ -97,15 +97,15 @@ def git(*arguments: str) -> str:
 
 def keys(params: Parameters, study: Study, others: list[Study]) -> set[Key]:
     """All that the stages train: every configuration with each of its seeds."""
-    trained: list[tuple[Settings, list[int | Seeds]]] = []
-    seeds = list(params.seeds)
+    trained: list[tuple[Settings, Sequence[int | Seeds]]] = []
+    seeds = params.seeds
     for settings in (*cells(params).values(), *study.configurations(params.common()).values()):
         trained.append((settings, seeds))
     trained += [(settings, seeds[: params.explanations.replicas]) for settings in explanations(params, study).values()]
     for other in others:
         trained += [(settings, seeds[: params.reports.replicas]) for settings in other.configurations().values()]
     for asked in asked_by_chance(params, study):
-        trained += [(settings, list(asked.seeds)) for settings in asked.configurations.values()]
+        trained += [(settings, asked.seeds) for settings in asked.configurations.values()]
     return {(without_epochs(settings), Seeds.of(seed)) for settings, those in trained for seed in those}
 
 

@@ -10,11 +10,12 @@ import torch
 
 from nnlib.data.dataset import sets
 from nnlib.data.files import load_tensors, save_tensors
-from stages.configurations import Tables, asked, prepared, train, training_data
+from stages.configurations import asked
 from stages.parameters import Parameters
 from stages.paths import DATASET, EXPLANATIONS, GRID, MODELS, RUNS
 from stages.program import run
 from stages.studies import load_study
+from stages.training import Tables, prepared, train, training_data
 
 
 @torch.no_grad()

@@ -33,6 +33,7 @@ def main(params: Parameters) -> None:
         **judgement.other_sets_and_splits(study, measured, splits, rules),
         "crossed": judgement.crossed_table(read([RUNS / CHANCE / "crossed"]), params.chance.crossed),
         "winners": judgement.winner_table(study, measured, rules),
+        "beats": judgement.beats_table(study, measured, rules),
         "epochs": selection.epoch_gains(grid, measured, confidence=evidence.confidence),
         "failures": selection.failure_table(runs, measured, evidence.collapsed_below),
     }

@@ -11,7 +11,9 @@ from stages.studies import load_study
 
 def main(params: Parameters) -> None:
     cells = load_study().four
-    without, with_l2 = (Run.from_tensors(load_tensors(MODELS / f"{name}.safetensors")) for name in (cells.none, cells.l2))
+    without, with_l2 = (
+        Run.from_tensors(load_tensors(MODELS / f"{name}.safetensors")) for name in (cells.none, cells.l2)
+    )
     differences = weight_differences(without, with_l2)
     write_csv(WEIGHT_TABLE, mean_differences(differences))
     save_tensors(WEIGHT_DIFFERENCES, differences)

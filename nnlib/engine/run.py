@@ -33,7 +33,8 @@ class Run:
     last_parameters : the same of the last step, where the best evaluation's are returned; else empty
     epoch, step : how far the run has come
     steps : (evaluations,) the steps at which there was one
-    train_cost, validation_cost, sum_squared_weights, validation_accuracy : (evaluations, R); NaN once a replica has ended
+    train_cost, validation_cost, sum_squared_weights, validation_accuracy : (evaluations, R); NaN once a replica has
+    ended
     stopped_at, diverged_at : (R,) the step at which the replica stopped or its cost was no longer finite; 0 for none
     reference, best, evals_without_progress : (R,) as in `StoppingRule`
     """

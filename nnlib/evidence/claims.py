@@ -1,14 +1,14 @@
 """From claims to verdicts: each claim is one comparison or several, each decided by the seeds on its side.
 
-Replica k starts from the same weights and sees the same order of examples in every configuration, so that comparisons are
-made seed by seed. In each seed a comparison holds, or it does not; where it compares a difference with 0, it holds if the
-difference lies beyond a margin on the claim's side. An exact sign test decides whether it holds in more than half of all
-seeds, or in fewer. Where it holds in fewer, the median says what is there instead: no difference, if it lies within the
-margin, or the contrary of the claim.
+Replica k starts from the same weights and sees the same order of examples in every configuration, so that comparisons
+are made seed by seed. In each seed a comparison holds, or it does not; where it compares a difference with 0, it holds
+if the difference lies beyond a margin on the claim's side. An exact sign test decides whether it holds in more than
+half of all seeds, or in fewer. Where it holds in fewer, the median says what is there instead: no difference, if it
+lies within the margin, or the contrary of the claim.
 
 The claim is the unit that is corrected for: Holm's method gives each claim a level. That all parts hold is an
-intersection-union test, which needs no correction inside the claim (R. Berger, 1982); that some part does is corrected by
-Holm's method inside it.
+intersection-union test, which needs no correction inside the claim (R. Berger, 1982); that some part does is corrected
+by Holm's method inside it.
 """
 
 from __future__ import annotations
@@ -160,11 +160,7 @@ def part_words(parts: Sequence[Finding], level: float) -> list[Word]:
     if alike and max(part.p for part in tested) <= level:
         return [part.leading for part in parts]
     return [
-        Word.NOT_TESTED
-        if not part.replicas
-        else part.leading
-        if corrected[id(part)] <= level
-        else Word.UNDECIDED
+        Word.NOT_TESTED if not part.replicas else part.leading if corrected[id(part)] <= level else Word.UNDECIDED
         for part in parts
     ]
 
@@ -257,14 +253,12 @@ def all_pairs(comparison: Comparison, numbers: Mapping[str, Values]) -> tuple[li
 
 
 def cases(comparison: Comparison, values: Values, margin: float) -> tuple[Any, Any, Any]:
-    """Where the comparison holds beyond the margin, where it is within, where it is on the other side; NaN is nowhere."""
+    """Where the comparison holds beyond the margin, where it is within, where it is on the other side; NaN is
+    nowhere."""
     low = -np.inf if comparison.low is None else comparison.low
     high = np.inf if comparison.high is None else comparison.high
     with np.errstate(invalid="ignore"):
-        if margin:
-            within = np.abs(values) <= margin
-        else:
-            within = np.zeros(values.shape, dtype=bool)
+        within = np.abs(values) <= margin if margin else np.zeros(values.shape, dtype=bool)
         inside = ((values > low) | (low == -np.inf)) & ((values < high) | (high == np.inf)) & ~np.isnan(values)
     return inside & ~within, within, ~inside & ~within & ~np.isnan(values)
 

@@ -61,7 +61,7 @@ def baseline_table(published: Measured, measured: Measured, *, draws: int, seed:
     random = np.random.default_rng(seed)
     inside, drawn = {}, {}
     for run in published:
-        numbers = [row for row in published_numbers({run: published[run]}, measured)]
+        numbers = list(published_numbers({run: published[run]}, measured))
         if not numbers:
             continue
         inside[run] = [ours.min() <= value <= ours.max() for *_, value, ours in numbers]
@@ -89,10 +89,10 @@ def explanation_table(
 ) -> pd.DataFrame:
     """How well the published numbers fit our runs as they are, and as an explanation of a misfit would have them.
 
-    A row for each explanation and run of which it changes numbers, and one for each explanation over all runs: how many
-    numbers, the log likelihood by the protocol and by the explanation, and their difference, above 0 where the explanation
-    fits better. Both are of equally many replicas. A number's likelihood is that of the next value after our replicas', a
-    cost's on a logarithmic scale.
+    A row for each explanation and run of which it changes numbers, and one for each explanation over all runs: how
+    many numbers, the log likelihood by the protocol and by the explanation, and their difference, above 0 where the
+    explanation fits better. Both are of equally many replicas. A number's likelihood is that of the next value after
+    our replicas', a cost's on a logarithmic scale.
 
     Parameters
     ----------
@@ -173,7 +173,8 @@ def implied_weights(
 
 
 def crossed_variance(values: Any) -> dict[str, float]:
-    """Of the variance of a number over seeds, which shares are the initial weights', the shuffle's and their interaction's.
+    """Of the variance of a number over seeds, which shares are the initial weights', the shuffle's and their
+    interaction's.
 
     The components of a two-way layout with one value in each cell (random effects; H. Scheffé, *The Analysis of
     Variance* (1959), section 7.4); one that is estimated below 0 counts as 0.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,10 @@ import pandas as pd
 
 from nnlib.evidence.claims import Measured, Verdict, Word, decide, number
 from nnlib.evidence.fidelity import baseline_table, crossed_variance, explanation_table, fidelity_table
-from nnlib.evidence.probability import winner_shares
+from nnlib.evidence.probability import probability_of_improvement, winner_shares
 from nnlib.evidence.selection import best_runs, median
-from nnlib.evidence.study import Claim, Study
-from nnlib.evidence.tables import claim_table, comparison_table, exact_counterpart, reasons
+from nnlib.evidence.study import Claim, Comparison, Study
+from nnlib.evidence.tables import claim_table, columns, comparison_table, exact_counterpart, reasons
 
 # Runs of each experiment of which the winner is found.
 COUNTS = (1, 2, 3, 5, 10, 20, 30)
@@ -42,9 +43,7 @@ class Rules:
         found: dict[str, Verdict] = {}
         for asked_by in FAMILIES:
             claims = [claim for claim in study.claims if claim.asked_by == asked_by]
-            family = decide(
-                claims, measured, study.published, margins=self.margins, confidence=self.confidence
-            )
+            family = decide(claims, measured, study.published, margins=self.margins, confidence=self.confidence)
             found |= {verdict.claim.id: verdict for verdict in family}
         return [found[claim.id] for claim in study.claims]
 
@@ -111,8 +110,8 @@ def other_sets_and_splits(
 ) -> dict[str, pd.DataFrame]:
     """The tables `official` and `splits`: the verdicts on MNIST's official test set, and on other splits of the images.
 
-    `splits` speaks of the claims about the runs that were trained on other splits alone; their replicas are few, so that
-    beside the word there stands the median of each comparison.
+    `splits` speaks of the claims about the runs that were trained on other splits alone; their replicas are few, so
+    that beside the word there stands the median of each comparison.
     """
     official = {run: _renamed(numbers, "official_accuracy", "test_accuracy") for run, numbers in measured.items()}
     words = {verdict.claim.id: verdict.word for verdict in rules.verdicts(study, measured)}
@@ -130,8 +129,8 @@ def other_sets_and_splits(
                         | {"held": part.held, "within": part.within, "against": part.against}
                         | {"median": part.size.estimate}
                     )
-    columns = ["split", "claim", "comparison", "replicas", "held", "within", "against", "median"]
-    return {"official": pd.DataFrame(rows), "splits": pd.DataFrame(of_splits, columns=columns)}
+    names = ["split", "claim", "comparison", "replicas", "held", "within", "against", "median"]
+    return {"official": pd.DataFrame(rows), "splits": pd.DataFrame(of_splits, columns=names)}
 
 
 def _renamed(numbers: Mapping[str, Any], instead: str, name: str) -> dict[str, Any]:
@@ -141,7 +140,7 @@ def _renamed(numbers: Mapping[str, Any], instead: str, name: str) -> dict[str, A
 def crossed_table(crossed: Measured, replicas: int) -> pd.DataFrame:
     """Of each run's test accuracies, initial weights crossed with shuffles: which share of their variance is whose."""
     rows = []
-    for run, numbers in crossed.items():
+    for run, _numbers in crossed.items():
         values = number(crossed, f"{run}/test_accuracy")
         if len(values) == replicas**2:
             rows.append({"run": run} | crossed_variance(values.reshape(replicas, replicas)))
@@ -150,13 +149,22 @@ def crossed_table(crossed: Measured, replicas: int) -> pd.DataFrame:
 
 def winner_table(study: Study, measured: Measured, rules: Rules, draws: int = 4000) -> pd.DataFrame:
     """How often a study of n runs each names each of its four experiments the winner, by test accuracy."""
-    runs = {
-        run: number(measured, f"{run}/test_accuracy") for run in study.experiments if run in measured
-    }
+    runs = {run: number(measured, f"{run}/test_accuracy") for run in study.experiments if run in measured}
     if len(runs) < 2:
         return pd.DataFrame(columns=["runs", *runs])
     shares = winner_shares(runs, COUNTS, draws=draws, seed=rules.seed)
     return pd.DataFrame([{"runs": count} | share for count, share in shares.items()])
+
+
+def beats_table(study: Study, measured: Measured, rules: Rules) -> pd.DataFrame:
+    """P(row beats column) for one run of each of the four experiments, by test accuracy, with its interval."""
+    runs = [run for run in study.experiments if run in measured]
+    rows = []
+    for run, other in itertools.permutations(runs, 2):
+        comparison = Comparison(of=f"{run}/test_accuracy", minus=f"{other}/test_accuracy", low=0.0)
+        ahead = probability_of_improvement(comparison, measured, **rules.resampling())
+        rows.append({"run": run, "other": other} | columns("ahead", ahead))
+    return pd.DataFrame(rows, columns=["run", "other", "ahead", "ahead_low", "ahead_high"])
 
 
 def said(verdicts: Sequence[str]) -> str:

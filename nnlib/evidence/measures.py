@@ -1,4 +1,5 @@
-"""What is measured of a finished run, one number for each replica; `nnlib.evidence.study.MEASURES` says what each is."""
+"""What is measured of a finished run, one number for each replica; `nnlib.evidence.study.MEASURES` says what each
+is."""
 
 from __future__ import annotations
 

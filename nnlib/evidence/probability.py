@@ -95,7 +95,8 @@ def probability(factors: Sequence[Factor], weights: Values) -> Values:
 
 
 def _star(factors: Sequence[Factor], hub: str, weights: Values) -> Values:
-    """The same for runs that depend on each other through a hub alone: for each of its replicas, (resamples, replicas)."""
+    """The same for runs that depend on each other through a hub alone: for each of its replicas, (resamples,
+    replicas)."""
     replicas = weights.shape[1]
     leaves: dict[str, Values] = {}
     for names, values in factors:

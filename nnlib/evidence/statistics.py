@@ -37,7 +37,8 @@ def known(values: Any) -> Values:
 
 
 def median_interval(values: Any, confidence: float) -> Interval:
-    """The median with its exact interval, from one of the sorted values to another; its confidence is at least as asked.
+    """The median with its exact interval, from one of the sorted values to another; its confidence is at least as
+    asked.
 
     NaN is left out; infinities count. Fewer than six values have no 95 % interval.
     """

@@ -1,7 +1,7 @@
 """A study as data: its protocol, its runs, the numbers that it printed, what it claims, and how it was read.
 
-Everything else receives a `Study`; nothing else knows a run's name or a number of it. Read with pydantic alone, so that a
-file is checked in a moment.
+Everything else receives a `Study`; nothing else knows a run's name or a number of it. Read with pydantic alone, so
+that a file is checked in a moment.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from nnlib.core.settings import Settings
 from nnlib.errors import InputError
@@ -179,7 +179,9 @@ class Comparison(Record):
     def kind(self) -> str:
         """The kind of measure whose margin applies: to a difference that is compared with 0."""
         found = measure(self.names[0].rpartition("/")[2])
-        return found.kind if found and self.minus and not self.sum_of_signs and {self.low, self.high} == {0, None} else ""
+        return (
+            found.kind if found and self.minus and not self.sum_of_signs and {self.low, self.high} == {0, None} else ""
+        )
 
 
 class Claim(Record):
@@ -342,7 +344,8 @@ class Study(Record):
     ----------
     key, title, source : what it is called here, what it is called, and where it is
     protocol : what is known of how it was done, in words; what is not is not there
-    data, settings : what its runs have in common, as `Settings` has it; without them, its runs are not trained from this
+    data, settings : what its runs have in common, as `Settings` has it; without them, its runs are not trained from
+    this
         file alone
     runs : by name, those of its grid left out
     cells : which of them are the assignment's four experiments

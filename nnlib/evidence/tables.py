@@ -22,8 +22,8 @@ def claim_table(
     """A row for each claim.
 
     Columns: the claim, who asks, its verdict, how many parts it has and how they came out, p alone and corrected, the
-    level that it was tested at, what the study's own numbers say; how often a study of one run each would report it, with
-    its interval.
+    level that it was tested at, what the study's own numbers say; how often a study of one run each would report it,
+    with its interval.
     """
     rows = []
     for verdict in verdicts:

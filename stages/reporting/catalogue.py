@@ -1,74 +1,77 @@
-"""The catalogue of the report's figures."""
+"""The catalogue of the report's figures: how each is drawn, its words, its table, and the claims that it shows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from typing import NamedTuple
 
-from matplotlib.figure import Figure
+import pandas as pd
+from jinja2 import Environment
 
-from stages.reporting import words
-from stages.reporting.figures import accuracies, costs, images, labs, verdicts, weights
-from stages.reporting.figures.style import NARROW, WIDE, Layout, svg
-from stages.reporting.results import Results
-from stages.reporting.words import Words
+from nnlib.errors import InputError
+from nnlib.evidence.study import Study
+from stages.reporting.data import Networks, Report
+from stages.reporting.figures import accuracies, costs, gradient, images, weights
+from stages.reporting.figures.drawing import Drawing
+from stages.reporting.figures.style import svg
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A figure of these results: its finding, its caption, its numbers in words, and itself for a wide page and,
-    if it has such a layout, for a narrow one."""
+class Shown(NamedTuple):
+    """A figure of these results: what it means, its caption, its numbers in words, itself, and its table."""
 
     title: str
     caption: str
     numbers: str
-    stages: str
-    parameters: str
-    wide: str
-    narrow: str | None
+    svg: str
+    table: pd.DataFrame
 
 
-@dataclass(frozen=True)
-class Item:
-    """A figure: how it is drawn, what it says, the stages and parameters that its numbers come from."""
+class Item(NamedTuple):
+    """A figure, the ids of the claims whose evidence it shows, and whether it stands in the appendix."""
 
-    draw: Callable[[Results, Layout], Figure]
-    says: Callable[[Results], Words]
-    stages: str
-    parameters: str = "replicas, seed"
-    layouts: tuple[Layout, ...] = (WIDE, NARROW)
+    drawing: type[Drawing]
+    claims: tuple[str, ...] = ()
+    appendix: bool = True
 
-    def show(self, results: Results) -> Shown:
-        said = self.says(results)
-        drawn = {layout: svg(partial(self.draw, results, layout), said.title, said.numbers) for layout in self.layouts}
-        return Shown(*said, self.stages, self.parameters, drawn[WIDE], drawn.get(NARROW))
+    def show(self, name: str, report: Report, networks: Networks, templates: Environment) -> Shown:
+        drawing = self.drawing(report, networks)
+        words = told(name, drawing, templates)
+        return Shown(*words, svg(drawing.draw, words[0], words[2]), drawing.table())
+
+
+def told(name: str, drawing: Drawing, templates: Environment) -> tuple[str, str, str]:
+    """A figure's words, from templates/figures: its title, its caption, its numbers for who cannot see it."""
+    template = templates.get_template(f"figures/{name}.j2")
+    text = template.render(facts=drawing.facts(), params=drawing.report.params)
+    title, caption, numbers = (" ".join(part.split()) for part in text.split("\n---\n"))
+    return title, caption, numbers
 
 
 CATALOGUE = {
-    "verdicts": Item(verdicts.verdicts, words.verdicts, "verdicts", "evidence"),
-    "seeds": Item(accuracies.seeds, words.seeds, "grid-train, experiment", "replicas, seed, grid"),
     "experiments": Item(
-        accuracies.experiments, words.experiments, "experiment", "epochs, batch_size, learning_rate, l2"
+        accuracies.Experiments,
+        ("batchnorm-l2-best", "l2-experiments-higher", "l2-improves-accuracy", "high-cost-harmless"),
+        appendix=False,
     ),
-    "grid": Item(accuracies.grid, words.grid, "grid-train", "grid"),
-    "train-validation": Item(
-        accuracies.train_validation, words.train_validation, "grid-train, experiment", "grid, epochs, l2"
+    "gradient": Item(gradient.Gradient, appendix=False),
+    "weights-squared": Item(costs.WeightsSquared, ("weights-stabilized", "weights-need-both"), appendix=False),
+    "experiment-costs": Item(
+        costs.ExperimentCosts, ("costs-blow-up", "cost-needs-both", "batchnorm-slower", "l2-costs")
     ),
-    "grid-costs": Item(costs.grid_costs, words.grid_costs, "grid-train", "grid"),
-    "epochs": Item(accuracies.epochs, words.epochs, "grid-train, verdicts", "grid, evidence"),
-    "experiment-costs": Item(costs.experiment_costs, words.experiment_costs, "experiment", "epochs, l2"),
-    "weights-squared": Item(costs.weights_squared, words.weights_squared, "experiment", "epochs, l2"),
-    "batchnorm": Item(accuracies.batchnorm, words.batchnorm, "experiment", "epochs, batch_size"),
-    "time": Item(accuracies.time, words.time, "timing", "timing"),
-    "weight-distributions": Item(
-        weights.weight_distributions, words.weight_distributions, "experiment, weight-diff", "l2"
-    ),
-    "weight-differences": Item(weights.weight_differences, words.weight_differences, "weight-diff", "l2"),
-    "first-layer": Item(weights.first_layer, words.first_layer, "experiment", "l2"),
-    "confusion": Item(images.confusion, words.confusion, "experiment", "epochs, l2"),
-    "mistakes": Item(images.mistakes, words.mistakes, "experiment", "l2"),
+    "grid": Item(accuracies.Grid, ("batch-32-wins", "best-configuration")),
+    "epochs": Item(accuracies.Epochs, ("more-epochs-help",)),
+    "train-validation": Item(accuracies.TrainValidation, ("little-overfitting", "l2-reduces-overfitting")),
+    "grid-costs": Item(costs.GridCosts, ("batch-32-faster", "batch-32-smoother", "best-cell-lower-cost")),
+    "weight-distributions": Item(weights.WeightDistributions, ("l2-weight-spread", "l2-mild")),
+    "weight-differences": Item(weights.WeightDifferences, ("l2-mean-shift-small", "l2-mean-shift-mixed")),
+    "confusion": Item(images.Confusion),
+    "mistakes": Item(images.Mistakes),
 }
 
-# No figure of the report, which has the labs themselves: README.md shows it.
-LABS = Item(labs.labs, words.labs, "experiment", "epochs, l2", (WIDE,))
+
+def check_claims(study: Study) -> None:
+    """That every claim a figure shows is one of the study's; an InputError that names it if not."""
+    known = {claim.id for claim in study.claims}
+    for name, item in CATALOGUE.items():
+        for claim in item.claims:
+            if claim not in known:
+                raise InputError(f"figure {name}: expected a claim of {study.key}, got {claim!r}")

@@ -29,9 +29,15 @@ COLOURS = {
     "violet": Colour("#6a4bb8", "#b3a0f5"),
 }
 INK, GREY, LINE, PAPER, BLUE, RED, GREEN, PINK, OCHRE, VIOLET = (colour.light for colour in COLOURS.values())
-# For what has no colour of its own: batch sizes, say.
-SERIES = (BLUE, RED, GREEN, PINK, OCHRE, VIOLET)
+# For what has no colour of its own, batch sizes, say: none that stands for an experiment.
+SERIES = (GREY, INK, "#8a8f96")
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1, 1, 1)))
+
+
+def named(name: str | None) -> str:
+    """The light colour of that name; that of text without one."""
+    return COLOURS[name].light if name else INK
+
 
 _VARIABLE = {colour.light: f"var(--{name}, {colour.light})" for name, colour in COLOURS.items()}
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from stages.reporting.colours import themed
+from stages.reporting.colours import themed, variable
 
 NOT_THERE = "–"
 
@@ -25,27 +26,23 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {
-        "percent": percent,
-        "level": level,
-        "plain": plain,
-        "number": number,
-        "measure": measure,
-        "interval": interval,
-        "effect": effect,
-        "published_effect": published_effect,
-        "region": region,
-        "p_value": p_value,
-        "outcome": outcome,
-        "svg": inline_svg,
-        "unbroken": unbroken,
-    }
+    filters = (percent, share, level, plain, number, points, measure, interval, p_value, listed, unbroken)
+    made.filters |= {function.__name__: function for function in filters} | {"svg": inline_svg, "variable": variable}
     return made
 
 
 def percent(value: Any, digits: int = 2) -> str:
     """A fraction as percent, 0.9193 → 91.93 %."""
-    return NOT_THERE if _missing(value) else f"{100 * value:.{digits}f} %"
+    return NOT_THERE if missing(value) else f"{100 * value:.{digits}f} %"
+
+
+def share(value: Any) -> str:
+    """A probability as whole percent; what is neither 0 nor 1 is not written as 0 % or 100 %."""
+    if missing(value):
+        return NOT_THERE
+    if 0 < value < 0.01:
+        return "< 1 %"
+    return "> 99 %" if 0.99 < value < 1 else f"{100 * value:.0f} %"
 
 
 def level(fraction: float) -> str:
@@ -60,15 +57,18 @@ def plain(value: float) -> str:
 
 def number(value: Any, decimals: int = 4) -> str:
     """So many decimals at most, and four significant digits; thousands with commas, a power of ten where very large."""
-    if _missing(value):
+    if missing(value):
         return NOT_THERE
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     if abs(value) >= 1e7:
         return power(value)
-    rounded = round(float(f"{value:.4g}"), decimals) + 0.0  # −0 becomes 0
-    size = math.floor(math.log10(abs(rounded))) if rounded else 0
-    return f"{rounded:,.{min(decimals, max(0, 3 - size))}f}".replace("-", "−")
+    # Rounded once, from the value itself: first to four significant digits and then to decimals would be twice.
+    size = math.floor(math.log10(abs(value))) if value else 0
+    digits = min(decimals, 3 - size)
+    if abs(round(value, digits)) >= 10.0 ** (size + 1):  # 9.9996 becomes 10.00
+        digits = min(decimals, 2 - size)
+    return f"{round(value, digits) + 0.0:,.{max(0, digits)}f}".replace("-", "−")
 
 
 def decimal(value: float) -> str:
@@ -82,16 +82,16 @@ def decimal(value: float) -> str:
 def power(value: float) -> str:
     """A large number as a power of ten, 1.687 × 10⁹."""
     mantissa, exponent = f"{value:.3e}".split("e")
-    return f"{mantissa} × 10{_raised(exponent)}"
+    return f"{mantissa} × 10{_raised(exponent)}".replace("-", "−")
 
 
 def _raised(exponent: str) -> str:
     return str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def points(value: Any) -> str:
+def points(value: Any, digits: int = 2) -> str:
     """A difference of accuracies, 0.0215 → +2.15."""
-    return NOT_THERE if _missing(value) else f"{100 * value:+.2f}".replace("-", "−")
+    return NOT_THERE if missing(value) else f"{100 * value:+.{digits}f}".replace("-", "−")
 
 
 def measure(value: Any, name: str) -> str:
@@ -99,62 +99,23 @@ def measure(value: Any, name: str) -> str:
     return percent(value) if name.endswith("accuracy") else number(value)
 
 
-def interval(row: Any, name: str = "") -> str:
-    """median [low, high] of a record."""
-    median, low, high = (measure(row[key], name) for key in ("median", "median_low", "median_high"))
-    return median if low == NOT_THERE else f"{median} [{low.removesuffix(' %')}, {high.removesuffix(' %')}]"
-
-
-def effect(row: Any) -> str:
-    """The median of a comparison with its interval, in points where it is a difference of accuracies."""
-    if _missing(row["median"]):
-        return NOT_THERE
-    scale, unit = _scale(row)
-    median, low, high = (number(row[key] * scale, 2 if unit else 4) for key in ("median", "median_low", "median_high"))
-    return f"{median}{unit}" if low == NOT_THERE else f"{median} [{low}, {high}]{unit}"
-
-
-def published_effect(row: Any) -> str:
-    """The same from the study's own numbers, and where it falls among ours."""
-    if _missing(row["published"]):
-        return NOT_THERE
-    scale, unit = _scale(row)
-    place = "" if _missing(row["percentile"]) else f" ({row['percentile']:.0f})"
-    return f"{number(row['published'] * scale, 2 if unit else 4)}{unit}{place}"
-
-
-def region(row: Any) -> str:
-    """Where a claim places a comparison, and what counts as no difference."""
-    scale, unit = _scale(row)
-    low, high = row["low"] * scale, row["high"] * scale
-    if row["balanced"]:
-        return f"either side of {number(low)} alike"
-    if math.isinf(low):
-        text = f"below {number(high)}{unit}"
-    elif math.isinf(high):
-        text = f"above {number(low)}{unit}"
-    else:
-        text = f"{number(low)} to {number(high)}{unit}"
-    return text if _missing(row["margin"]) else f"{text}; within {number(row['margin'] * scale)}{unit} equal"
+def interval(row: Any, name: str = "", key: str = "median") -> str:
+    """estimate [low, high] of a record."""
+    middle, low, high = (measure(row[column], name) for column in (key, f"{key}_low", f"{key}_high"))
+    return middle if low == NOT_THERE else f"{middle} [{low.removesuffix(' %')}, {high.removesuffix(' %')}]"
 
 
 def p_value(value: Any) -> str:
     """Two significant digits, or that it is smaller than one in ten thousand."""
-    if _missing(value):
+    if missing(value):
         return NOT_THERE
     return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
 
 
-def outcome(row: Any) -> str:
-    """The verdict on a comparison; of an undecided one how it leans, and how many replicas would decide it."""
-    if row["verdict"] != "undecided":
-        return str(row["verdict"])
-    needed = "no number of seeds up to 10,000" if _missing(row["needed"]) else f"{row['needed']:,.0f} seeds"
-    return f"undecided: {row['leaning']}; {needed} would decide"
-
-
-def _scale(row: Any) -> tuple[int, str]:
-    return (100, " points") if "accuracy" in row["comparison"] else (1, "")
+def listed(parts: Iterable[str], word: str = "and") -> str:
+    """One, two and three."""
+    *before, last = [*parts] or [""]
+    return f"{', '.join(before)} {word} {last}" if before else last
 
 
 def inline_svg(text: str, prefix: str) -> Markup:
@@ -171,5 +132,5 @@ def unbroken(page: str) -> Markup:
     return Markup(re.sub(r"(?<=\d) %", "\u00a0%", page))
 
 
-def _missing(value: Any) -> bool:
+def missing(value: Any) -> bool:
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))

@@ -1,5 +1,5 @@
-"""Every figure of the report: a function that takes the results and a layout, and returns a matplotlib Figure.
+"""Every figure of the report: `draw`s it, gives the `facts` for its words, and the `table` that it shows.
 
-style has what they share; accuracies, costs, weights and images one subject each. A dot is a replica; a hollow diamond,
-on a line of its own, is what the study printed.
+style has what they share; accuracies, costs, weights, images and gradient one subject each. A dot is a replica; a
+hollow diamond is what was printed.
 """

@@ -1,156 +1,171 @@
-"""What the networks got right: strips of replicas, and the seeds side by side."""
+"""What the networks got right: strips of replicas."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
-from stages.reporting.colours import BLUE, GREY, INK, PINK, SERIES
-from stages.reporting.figures.style import (
-    DARKEST,
-    Layout,
-    Strip,
-    curve,
-    log_axis,
-    margin,
-    one_panel,
-    only_words,
-    row_labels,
-    shades,
-    strip_height,
-    strips,
-    tiles,
-)
-from stages.reporting.labels import LABELS, cell_label
-from stages.reporting.results import Results
-
-# How a run that came out below the threshold is marked; "" is for all others.
-MARKS = {"diverged": "–", "collapsed": "×", "undertrained": "↑", "": ""}
+from nnlib.evidence.statistics import middle
+from stages.reporting.colours import BLUE, INK, SERIES, named
+from stages.reporting.data import Report, records
+from stages.reporting.figures.drawing import Drawing
+from stages.reporting.figures.style import Strip, margin, only_words, panels, row_labels, strip_height, strips
 
 
-def experiments(r: Results, layout: Layout) -> Figure:
-    """Test accuracy of every experiment."""
-    rows = [
-        Strip(*LABELS[key][:1], r.tables[key]["test_accuracy"], LABELS[key].colour, r.printed(key, "test_accuracy"))
-        for key in r.experiments
-    ]
-    return _strips(rows, layout, "test accuracy (%)")
-
-
-def grid(r: Results, layout: Layout) -> Figure:
-    """Test accuracy of every cell of the grid, a colour for each batch size."""
-    sizes = sorted(set(r.grid["batch_size"]))
-    rows = [
-        Strip(
-            cell_label(cell),
-            r.tables[cell["run"]]["test_accuracy"],
-            SERIES[sizes.index(cell["batch_size"]) % len(SERIES)],
-            r.printed(cell["run"], "test_accuracy"),
-        )
-        for cell in r.grid.to_dict("records")
-    ]
-    return _strips(rows, layout, "test accuracy (%)")
-
-
-def train_validation(r: Results, layout: Layout) -> Figure:
-    """Training minus validation accuracy of every configuration, and what the claim calls close."""
-    rows = [Strip(label, r.gap(key), BLUE, r.printed_gap(key)) for key, label in r.labels.items()]
-    figure = _strips(rows, layout, "training minus validation accuracy (points)")
-    margin(figure.axes[0], r.region("little-overfitting"))
-    return figure
-
-
-def seeds(r: Results, layout: Layout) -> Figure:
-    """Test accuracy of every replica: a row for each configuration, a column for each seed."""
-    table = r.by_seed
-    labels = [r.labels[key] for key in table.index]
-    values = table.to_numpy() * 100
-    figure, ax = one_panel(layout, (0.4 if layout.narrow else 0.26) * len(table) + 1)
-    known = values[np.isfinite(values)]
-    low, high = (known.min(), known.max()) if len(known) else (0, 100)
-    colours = shades(high - values, high - low, above=BLUE, strongest=DARKEST)
-    middles = [row + 0.5 for row in range(len(table))]
-    if layout.narrow:  # a row of nothing above each, for its label
-        colours = np.stack([np.zeros_like(colours), colours], 1).reshape(-1, *colours.shape[1:])
-        middles = [2 * middle + 0.5 for middle in middles]
-    tiles(ax, colours)
-    few = len(table.columns) <= (6 if layout.narrow else 12)
-    for (row, column), mark in np.ndenumerate(r.failures.to_numpy()):
-        number = f"{values[row, column]:.1f}" if few and np.isfinite(values[row, column]) else ""
-        if text := f"{number}{MARKS[mark]}":
-            ax.text(column + 0.5, middles[row], text, ha="center", va="center", fontsize=8)
-    ax.set_yticks(middles, [""] * len(labels) if layout.narrow else labels, fontsize=8)
-    for middle, label in zip(middles, labels, strict=True) if layout.narrow else ():
-        ax.text(0, middle - 0.6, label, fontsize=8)
-    every = max(1, len(table.columns) // 10)
-    ax.set_xticks(np.arange(0, len(table.columns), every) + 0.5, table.columns[::every])
-    ax.set_xlabel("seed")
-    return figure
-
-
-def epochs(r: Results, layout: Layout) -> Figure:
-    """What more epochs bring, in points of test accuracy, for each batch size and L2."""
-    rows = r.epochs.to_dict("records")
-    if not rows:
-        return only_words(layout, "Every cell of the grid has as many epochs: there is nothing to compare.")
-    figure, ax = one_panel(layout, strip_height(layout, len(rows)) - 0.3)
-    for y, row in enumerate(rows):
-        ends = [row["median_low"] * 100, row["median_high"] * 100]
-        ax.plot(ends, [y, y], color=BLUE, lw=3, alpha=0.4, solid_capstyle="round")
-        ax.plot(row["median"] * 100, y, "o", color=BLUE, ms=7)
-    ax.axvline(0, color=INK, lw=0.9)
-    row_labels(
-        ax,
-        layout,
-        [f"batch {row['batch_size']}, λ {row['l2']:g}: {row['from_epochs']} → {row['to_epochs']}" for row in rows],
+def replicas(report: Report, runs: Iterable[str], measure: str) -> pd.DataFrame:
+    """Every replica of some runs: run, seed, value."""
+    return pd.concat(
+        [
+            pd.DataFrame({"run": run, "seed": report.replicas[run]["seed"], measure: report.values(run, measure)})
+            for run in runs
+        ]
     )
-    ax.set_xlabel("gain in test accuracy with more epochs (points)")
-    return figure
 
 
-def batchnorm(r: Results, layout: Layout) -> Figure:
-    """Experiment 4 against 1: accuracy replica by replica, and the cost curves."""
-    one, four = "experiment-1", "experiment-4"
-    rows = [
-        Strip(
-            name,
-            r.tables[four][f"{name}_accuracy"] - r.tables[one][f"{name}_accuracy"],
-            PINK,
-            r.printed_difference(four, one, f"{name}_accuracy"),
+def spread(report: Report, run: str, measure: str) -> dict[str, Any]:
+    """A run's label, what was printed of it, and of its replicas the median, the middle 90 %, the lowest, the
+    highest."""
+    values = report.values(run, measure)
+    low, high = middle(values)
+    return {
+        "label": report.label(run),
+        "printed": report.printed(run, measure),
+        "median": values.median(),
+        "low": low,
+        "high": high,
+        "lowest": values.min(),
+        "highest": values.max(),
+    }
+
+
+class Experiments(Drawing):
+    """Test accuracy of the four experiments."""
+
+    def runs(self) -> list[str]:
+        return self.report.study.experiments
+
+    def draw(self) -> Figure:
+        rows = [
+            Strip(
+                self.report.label(run),
+                self.report.values(run, "test_accuracy"),
+                named(self.report.colour(run)),
+                self.report.printed(run, "test_accuracy"),
+            )
+            for run in self.runs()
+        ]
+        figure, (ax,) = panels(1, strip_height(len(rows)))
+        strips(ax, rows)
+        ax.set_xlabel("test accuracy (%)")
+        return figure
+
+    def facts(self) -> dict[str, Any]:
+        rows = {run: spread(self.report, run, "test_accuracy") for run in self.runs()}
+        outside = [
+            row["label"]
+            for row in rows.values()
+            if row["printed"] is not None and not row["lowest"] <= row["printed"] <= row["highest"]
+        ]
+        return {"rows": list(rows.values()), "outside": outside, "replicas": self.report.params.replicas}
+
+    def table(self) -> pd.DataFrame:
+        return replicas(self.report, self.runs(), "test_accuracy")
+
+
+class Grid(Experiments):
+    """Test accuracy of every cell of the grid, a colour for each batch size."""
+
+    def runs(self) -> list[str]:
+        return self.report.grid
+
+    def draw(self) -> Figure:
+        sizes = sorted({self.report.settings[run].batch_size for run in self.report.grid})
+        rows = [
+            Strip(
+                self.report.label(run),
+                self.report.values(run, "test_accuracy"),
+                SERIES[sizes.index(self.report.settings[run].batch_size) % len(SERIES)],
+                self.report.printed(run, "test_accuracy"),
+            )
+            for run in self.report.grid
+        ]
+        figure, (ax,) = panels(1, strip_height(len(rows)))
+        strips(ax, rows)
+        ax.set_xlabel("test accuracy (%)")
+        return figure
+
+
+class TrainValidation(Experiments):
+    """Training minus validation accuracy of every configuration, and what the claim calls small."""
+
+    def runs(self) -> list[str]:
+        return [*self.report.grid, *(run for run in self.report.study.experiments if run not in self.report.study.same)]
+
+    def draw(self) -> Figure:
+        rows = [
+            Strip(
+                self.report.label(run),
+                self.report.values(run, "generalization_gap"),
+                BLUE,
+                self.report.printed(run, "generalization_gap"),
+            )
+            for run in self.runs()
+        ]
+        figure, (ax,) = panels(1, strip_height(len(rows)))
+        strips(ax, rows)
+        margin(ax, region(self.report, "generalization_gap"))
+        ax.set_xlabel("training minus validation accuracy (points)")
+        return figure
+
+    def facts(self) -> dict[str, Any]:
+        medians = {run: self.report.values(run, "generalization_gap").median() for run in self.runs()}
+        within = region(self.report, "generalization_gap")
+        beyond = [run for run, value in medians.items() if within and not within[0] < value < within[1]]
+        rows = [spread(self.report, run, "generalization_gap") for run in medians]
+        return {"rows": rows, "beyond": len(beyond), "region": within}
+
+    def table(self) -> pd.DataFrame:
+        return replicas(self.report, self.runs(), "generalization_gap")
+
+
+def region(report: Report, measure: str) -> tuple[float, float] | None:
+    """Between which two values a claim places this measure, if there is such a claim."""
+    for claim in report.study.claims:
+        for comparison in claim.comparisons:
+            closed = comparison.low is not None and comparison.high is not None
+            if closed and any(name.endswith(f"/{measure}") for name in comparison.names) and not comparison.over:
+                return comparison.low, comparison.high  # type: ignore[return-value]
+    return None
+
+
+class Epochs(Drawing):
+    """What more epochs bring, in points of test accuracy, for each batch size and L2."""
+
+    def draw(self) -> Figure:
+        rows = self.facts()["rows"]
+        if not rows:
+            return only_words("Every cell of the grid has as many epochs: there is nothing to compare.")
+        figure, (ax,) = panels(1, strip_height(len(rows)) - 0.3)
+        for y, row in enumerate(rows):
+            ends = [row["median_low"] * 100, row["median_high"] * 100]
+            ax.plot(ends, [y, y], color=BLUE, lw=3, alpha=0.4, solid_capstyle="round")
+            ax.plot(row["median"] * 100, y, "o", color=BLUE, ms=7)
+        ax.axvline(0, color=INK, lw=0.9)
+        row_labels(
+            ax,
+            [f"batch {row['batch_size']}, λ {row['l2']:g}: {row['from_epochs']} → {row['to_epochs']}" for row in rows],
         )
-        for name in ("train", "validation", "test")
-    ]
-    columns = layout.columns
-    height = 3.4 if columns > 1 else 6.4
-    figure = Figure(figsize=(layout.width, height), layout="constrained")
-    performance, convergence = figure.subplots(*((2, 1) if layout.narrow else (1, 2)))
-    strips(performance, layout._replace(columns=1) if layout.narrow else layout, rows)
-    performance.axvline(0, color=INK, lw=0.9)
-    performance.set_xlabel("accuracy, experiment 4 minus 1 (points)")
-    for key, dash in ((one, "-"), (four, (0, (5, 2))), ("experiment-4-exact", (0, (1, 1.5)))):
-        if key in r.curves:
-            curve(convergence, r.curves[key], "validation_cost", LABELS[key].colour, dash, LABELS[key].text)
-    log_axis(convergence)
-    convergence.set_xlabel("gradient steps (thousands)")
-    convergence.set_ylabel("validation cost")
-    convergence.legend()
-    return figure
+        ax.set_xlabel("gain in test accuracy (points)")
+        return figure
 
+    def facts(self) -> dict[str, Any]:
+        rows = records(self.report.tables["epochs"])
+        gains = [row["median"] for row in rows if np.isfinite(row["median"])]
+        return {"rows": rows, "least": min(gains, default=None), "most": max(gains, default=None)}
 
-def time(r: Results, layout: Layout) -> Figure:
-    """What batch norm adds to the time of training, experiment 4 against 1, round by round."""
-    study = r.study["seconds"]["experiment-4"] / r.study["seconds"]["experiment-1"] - 1
-    rows = [
-        Strip(label, r.slower[code], GREY, study if code == "loop" else None)
-        for code, label in (("loop", "readable loop"), ("engine", "engine"))
-    ]
-    figure = _strips(rows, layout, "time added by batch norm (%)", dot="a round of timing")
-    figure.axes[0].axvline(0, color=INK, lw=0.9)
-    return figure
-
-
-def _strips(rows: list[Strip], layout: Layout, label: str, dot: str = "a replica") -> Figure:
-    figure, ax = one_panel(layout, strip_height(layout, len(rows)))
-    strips(ax, layout, rows, dot=dot)
-    ax.set_xlabel(label)
-    return figure
+    def table(self) -> pd.DataFrame:
+        return self.report.tables["epochs"]

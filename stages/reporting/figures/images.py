@@ -1,89 +1,125 @@
-"""What the networks read on the test set."""
+"""What the networks predict on the test set."""
 
 from __future__ import annotations
 
-from textwrap import fill
+from functools import cached_property
+from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
+import pandas as pd
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from nnlib.evidence.inspection import confident_mistakes, confusion_matrix, prediction_table
 from stages.reporting.colours import BLUE, INK
-from stages.reporting.figures.style import DARKEST, Layout, only_words, pictures, shades, tile_labels, tiles
-from stages.reporting.labels import LABELS
-from stages.reporting.results import READER, Results
+from stages.reporting.data import Report, one
+from stages.reporting.figures.drawing import Drawing
+from stages.reporting.figures.style import DARKEST, WIDTH, only_words, panels, pictures, shades, tile_labels, tiles
 
-# A share, or a difference of shares, in percent, below which a tile has no number.
+# A share in percent below which a tile has no number.
 TOO_SMALL = 0.5
+MISTAKES = 12
 # The height of two lines of small letters, in inches.
-TWO_LINES = 0.33
+TWO_LINES = 0.34
 
 
-def confusion(r: Results, layout: Layout) -> Figure:
-    """How often experiment 3 reads each digit as each other, and what the other experiments do differently."""
-    shares = {key: 100 * share for key, share in r.shares_read.items()}
-    if READER not in shares:
-        return only_words(layout, "Every replica of experiment 3 diverged: there is nothing to read.")
-    others = [key for key in shares if key != READER]
-    columns = 1 if layout.narrow else max(1, len(others))
-    rows = -(-len(others) // columns)
-    heights = [0.75 * layout.width if layout.narrow else 3.8, *[layout.width / columns] * rows]
-    figure = Figure(figsize=(layout.width, sum(heights)), layout="constrained")
-    grid = figure.add_gridspec(1 + rows, columns, height_ratios=heights)
-    ax = figure.add_subplot(grid[0, :])
-    _read(ax, shares[READER])
-    title = f"Experiment {LABELS[READER].text}: percent of the digit's images"
-    ax.set_title(fill(title, 36 if layout.narrow else 90))
-    for index, key in enumerate(others):
-        ax = figure.add_subplot(grid[1 + index // columns, index % columns])
-        _compared(ax, shares[key] - shares[READER], fontsize=7 if layout.narrow else 6)
-        ax.set_title(fill(f"Experiment {LABELS[key].text} minus {LABELS[READER].text}", 24))
-    return figure
+def reader(report: Report) -> str:
+    """The experiment whose predictions are shown: with L2 and without batch norm, so that an image stands for
+    itself."""
+    return str(report.study.four.l2)
 
 
-def _read(ax: Axes, share: NDArray[np.float64]) -> None:
-    errors = share * (1 - np.eye(len(share)))
-    tiles(ax, shades(errors, errors.max(), above=BLUE, strongest=DARKEST))
-    for (row, column), value in np.ndenumerate(share):
-        if value >= TOO_SMALL:
-            text, weight = (f"{value:.0f}", "bold") if row == column else (f"{value:.1f}", "normal")
-            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=8, weight=weight, in_layout=False)
-    _digits(ax, len(share))
+class Confusion(Drawing):
+    """How often each digit is predicted as each other."""
+
+    @cached_property
+    def shares(self) -> np.ndarray | None:
+        run = reader(self.report)
+        alive = self.networks.models[run].diverged_at == 0
+        if not alive.any():
+            return None
+        trained = {name: value[alive] for name, value in self.networks.models[run].parameters.items()}
+        matrix = confusion_matrix(*self.networks.test, trained, self.report.settings[run])
+        return matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+
+    def draw(self) -> Figure:
+        share = self.shares
+        if share is None:
+            return only_words("Every replica diverged: there is nothing to predict.")
+        percent = 100 * share
+        errors = percent * (1 - np.eye(len(percent)))
+        figure, (ax,) = panels(1, 3.3)
+        tiles(ax, shades(errors, errors.max(), above=BLUE, strongest=DARKEST))
+        for (row, column), value in np.ndenumerate(percent):
+            if value >= TOO_SMALL:
+                weight = "bold" if row == column else "normal"
+                ax.text(column + 0.5, row + 0.5, f"{value:.0f}", ha="center", va="center", fontsize=8, weight=weight)
+        for axis, words in ((ax.xaxis, "prediction"), (ax.yaxis, "digit")):
+            tile_labels(axis, [str(digit) for digit in range(len(percent))], fontsize=8.5)
+            axis.set_label_text(words)
+        return figure
+
+    def facts(self) -> dict[str, Any]:
+        share = self.shares
+        facts: dict[str, Any] = {
+            "label": self.report.label(reader(self.report)),
+            "replicas": self.report.params.replicas,
+        }
+        if share is None:
+            return facts | {"worst": None}
+        errors = share * (1 - np.eye(len(share)))
+        row, column = (int(place) for place in np.unravel_index(errors.argmax(), errors.shape))
+        worst = {"digit": row, "prediction": column, "share": float(errors[row, column])}
+        return facts | {"worst": worst, "right": [float(value) for value in np.diag(share)]}
+
+    def table(self) -> pd.DataFrame:
+        """Of one replica, which `dvc plots` counts."""
+        run = reader(self.report)
+        replica = self.networks.alive(run) or 0
+        return prediction_table(
+            *self.networks.test, one(self.networks.models[run].parameters, replica), self.report.settings[run]
+        )
 
 
-def _compared(ax: Axes, difference: NDArray[np.float64], fontsize: float) -> None:
-    tiles(ax, shades(difference, np.abs(difference).max(), strongest=DARKEST))
-    ax.set_aspect("equal")
-    for (row, column), value in np.ndenumerate(difference):
-        if abs(value) >= TOO_SMALL:
-            text = f"{value:+.1f}".replace("-", "−")
-            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=fontsize, in_layout=False)
-    _digits(ax, len(difference))
+class Mistakes(Drawing):
+    """The most confident mistakes on the test set as images: the digit, the prediction, its probability."""
 
+    @cached_property
+    def found(self) -> dict[str, Any]:
+        run = reader(self.report)
+        replica = self.networks.alive(run)
+        network = one(self.networks.models[run].parameters, replica or 0)
+        count = MISTAKES if replica is not None else 0
+        return confident_mistakes(*self.networks.test, network, self.report.settings[run], how_many=count)
 
-def _digits(ax: Axes, classes: int) -> None:
-    for axis, what in ((ax.xaxis, "read as"), (ax.yaxis, "digit")):
-        tile_labels(axis, [str(digit) for digit in range(classes)], fontsize=8)
-        axis.set_label_text(what)
+    def draw(self) -> Figure:
+        shown = self.found
+        count = len(shown["images"])
+        if not count:
+            return only_words("There is no mistake to show.")
+        columns, apart = 4, 2
+        images = [shades(image, 1, above=INK) for image in shown["images"]]
+        side = len(images[0])
+        pixels = columns * (side + apart) - apart
+        room = round(TWO_LINES / WIDTH * pixels)
+        height = -(-count // columns) * (side + room)
+        figure = Figure(figsize=(WIDTH, height / pixels * WIDTH))
+        ax = figure.add_axes((0, 0, 1, 1))
+        rows = zip(shown["labels"], shown["predictions"], shown["probabilities"], strict=True)
+        for (left, top), (label, prediction, share) in zip(
+            pictures(ax, images, columns, apart, room), rows, strict=True
+        ):
+            text = f"{label} as {prediction}\n{share:.0%}"
+            ax.text(left + side / 2, top - 1, text, fontsize=8, ha="center", va="bottom")
+        return figure
 
+    def facts(self) -> dict[str, Any]:
+        shown = self.found
+        rows = zip(shown["labels"], shown["predictions"], shown["probabilities"], strict=True)
+        names = ("label", "prediction", "probability")
+        return {
+            "label": self.report.label(reader(self.report)),
+            "rows": [dict(zip(names, row, strict=True)) for row in rows],
+        }
 
-def mistakes(r: Results, layout: Layout) -> Figure:
-    """The most confident mistakes on the test set as images: the label, the guess, its probability."""
-    shown = r.mistakes
-    count = len(shown["images"])
-    if not count:
-        return only_words(layout, "There is no mistake to show.")
-    columns, apart = 4 * layout.columns, 2
-    images = [shades(image, 1, above=INK) for image in shown["images"]]
-    side = len(images[0])
-    pixels = columns * (side + apart) - apart
-    room = round(TWO_LINES / layout.width * pixels)
-    height = -(-count // columns) * (side + room)
-    figure = Figure(figsize=(layout.width, height / pixels * layout.width))
-    ax = figure.add_axes((0, 0, 1, 1))
-    read = zip(shown["labels"], shown["guesses"], shown["confidences"], strict=True)
-    for (left, top), (label, guess, share) in zip(pictures(ax, images, columns, apart, room), read, strict=True):
-        text = f"{label} read as {guess}\n{share:.1%}"
-        ax.text(left + side / 2, top - 1, text, fontsize=8, ha="center", va="bottom")
-    return figure
+    def table(self) -> pd.DataFrame:
+        return pd.DataFrame(self.facts()["rows"], columns=["label", "prediction", "probability"])

@@ -1,4 +1,8 @@
-"""What all figures share: letters, sizes, marks and ticks, and how a figure becomes SVG."""
+"""What all figures share: letters, sizes, marks and ticks, and how a figure becomes SVG.
+
+Every figure has one width, that of a phone; a wide page sets two side by side. So a figure is drawn and carried once,
+and its letters are readable everywhere.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +30,13 @@ from stages.reporting.formats import decimal
 FAMILIES = "DejaVu Sans, Verdana, sans-serif"
 STYLE: Any = {
     "font.family": "DejaVu Sans",
-    "font.size": 9,
+    "font.size": 8.5,
     "text.color": INK,
     "figure.facecolor": PAPER,
     "figure.constrained_layout.w_pad": 0.07,
     "figure.constrained_layout.h_pad": 0.07,
     "axes.facecolor": "none",
-    "axes.titlesize": 9.5,
+    "axes.titlesize": 9,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.spines.top": False,
@@ -64,26 +68,18 @@ DARKEST = 0.5
 MANY_TILES, MANY_DOTS = 500, 100
 
 
-class Layout(NamedTuple):
-    """For how wide a page: the figure's width in inches, and how many panels stand side by side."""
-
-    width: float
-    columns: int
-
-    @property
-    def narrow(self) -> bool:
-        return self.columns == 1
+WIDTH = 3.4  # inches; on the narrowest page 330 pixels, on which 8 points are 11 pixels
 
 
-WIDE, NARROW = Layout(7.4, 2), Layout(3.2, 1)
-
-
-@mpl.rc_context(STYLE)
 def svg(draw: Callable[[], Figure], title: str, numbers: str) -> str:
-    """A figure as SVG, the same bytes every time; what it shows, in words, for who cannot see it."""
+    """A figure as SVG, the same bytes every time, whatever matplotlib is set to; what it shows, in words, for who
+    cannot see it."""
     text = io.StringIO()
     nothing: Any = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    FigureCanvasSVG(draw()).print_svg(text, metadata=nothing)
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        FigureCanvasSVG(draw()).print_svg(text, metadata=nothing)
     start, _, rest = _shorter(text.getvalue()).partition("<svg ")
     head, _, body = rest.partition(">")
     told = f'role="img" aria-label="{escape(title)}" aria-describedby="numbers" font-family="{FAMILIES}"'
@@ -115,32 +111,22 @@ def _one_style(group: re.Match[str]) -> str:
     return f"<g{group[1]}{style}>\n{group[2].replace(style, '')}</g>"
 
 
-def one_panel(layout: Layout, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(layout.width, height), layout="constrained")
-    return figure, figure.subplots()
+def panels(count: int, height: float, **style: Any) -> tuple[Figure, list[Axes]]:
+    """So many panels below each other, each of that height in inches."""
+    figure = Figure(figsize=(WIDTH, height * max(1, count)), layout="constrained")
+    return figure, list(figure.subplots(max(1, count), 1, squeeze=False, **style).flat)[:count]
 
 
-def panels(layout: Layout, count: int, height: float, **style: Any) -> tuple[Figure, list[Axes]]:
-    """So many panels, each of that height, as many side by side as the layout has room for."""
-    columns = min(layout.columns, max(1, count))
-    rows = max(1, -(-count // columns))
-    figure = Figure(figsize=(layout.width, height * rows), layout="constrained")
-    axes = list(figure.subplots(rows, columns, squeeze=False, **style).flat)
-    for ax in axes[count:]:
-        ax.remove()
-    return figure, axes[:count]
-
-
-def only_words(layout: Layout, words: str) -> Figure:
+def only_words(words: str) -> Figure:
     """In place of a figure for which there is nothing to draw."""
-    figure, ax = one_panel(layout, 1)
+    figure, (ax,) = panels(1, 1)
     ax.set_axis_off()
-    ax.text(0.5, 0.5, fill(words, 40 if layout.narrow else 90), ha="center", va="center")
+    ax.text(0.5, 0.5, fill(words, 40), ha="center", va="center")
     return figure
 
 
 class Strip(NamedTuple):
-    """A row of dots: what it is called, one value for each replica, and what the study printed."""
+    """A row of dots: what it is called, one value for each replica, and what was printed."""
 
     label: str
     values: pd.Series
@@ -148,13 +134,12 @@ class Strip(NamedTuple):
     published: float | None = None
 
 
-def strip_height(layout: Layout, rows: int) -> float:
-    return (0.62 if layout.narrow else 0.38) * rows + 1.1
+def strip_height(rows: int) -> float:
+    return 0.58 * rows + 1.0
 
 
-def strips(ax: Axes, layout: Layout, rows: Sequence[Strip], *, scale: float = 100, dot: str = "a replica") -> None:
-    """Rows of dots, each what `dot` says; the median as a bar across, the middle half as a band; below, what the study
-    got."""
+def strips(ax: Axes, rows: Sequence[Strip], *, scale: float = 100, mark: str = "the study's single run") -> None:
+    """Rows of dots, each a replica; the median as a bar across; below, hollow, what was printed."""
     for y, row in enumerate(rows):
         values = np.sort(row.values.dropna().to_numpy()) * scale
         if len(values):
@@ -162,25 +147,18 @@ def strips(ax: Axes, layout: Layout, rows: Sequence[Strip], *, scale: float = 10
         else:
             ax.text(0.02, y, "every replica diverged", transform=ax.get_yaxis_transform(), va="center", fontsize=8)
         if row.published is not None:
-            ax.plot(row.published * scale, y + 0.28, "D", mfc="none", mec=INK, ms=5, clip_on=False)
-        ax.axhline(y + 0.47, color=LINE, lw=0.7)
-    row_labels(ax, layout, [row.label for row in rows])
-    if layout.narrow:
-        ax.locator_params(axis="x", nbins=4)
-    key = [("o", GREY, dot), ("|", GREY, "median"), ("s", GREY, "middle half")]
+            ax.plot(row.published * scale, y + 0.3, "D", mfc="none", mec=INK, ms=5.5, mew=1.3, clip_on=False)
+        ax.axhline(y + 0.5, color=LINE, lw=0.7)
+    row_labels(ax, [row.label for row in rows])
+    ax.locator_params(axis="x", nbins=5)
+    key = [("o", GREY, "one seed"), ("|", GREY, "median")]
     if any(row.published is not None for row in rows):
-        key.append(("D", INK, "the study"))
+        key.append(("D", INK, mark))
     for marker, colour, label in key:
-        alpha = 0.3 if label == "middle half" else 1
         face = "none" if marker == "D" else colour
-        ax.plot([], [], marker, color=colour, mfc=face, mew=1 + (marker == "|"), alpha=alpha, label=label)
+        ax.plot([], [], marker, color=colour, mfc=face, mew=1 + (marker == "|"), label=label)
     ax.legend(
-        ncols=2 if layout.narrow else 4,
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        borderaxespad=0.2,
-        handletextpad=0.3,
-        columnspacing=1.2,
+        ncols=3, loc="lower left", bbox_to_anchor=(-0.02, 1), borderaxespad=0.2, handletextpad=0.2, columnspacing=0.9
     )
 
 
@@ -191,27 +169,23 @@ def margin(ax: Axes, ends: tuple[float, float] | None, scale: float = 100) -> No
 
 
 def _dots(ax: Axes, y: float, values: NDArray[Any], colour: str) -> None:
-    if len(values) > 1:
-        low, high = np.quantile(values, [0.25, 0.75])
-        ax.plot([low, high], [y - 0.08] * 2, color=colour, lw=10, alpha=0.2, solid_capstyle="butt")
-    height = np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else np.zeros(1)
-    height = height[np.random.default_rng(0).permutation(len(values))] - 0.08
+    height = np.linspace(-0.13, 0.13, len(values)) if len(values) > 1 else np.zeros(1)
+    height = height[np.random.default_rng(0).permutation(len(values))]
     many = len(values) > MANY_DOTS
-    ax.plot(values, y + height, "o", color=colour, ms=4, alpha=0.75, mew=0, rasterized=many)
-    ax.plot([np.median(values)] * 2, [y - 0.28, y + 0.14], color=colour, lw=2)
+    ax.plot(values, y + height, "o", color=colour, ms=4, alpha=0.6, mew=0, rasterized=many)
+    ax.plot([np.median(values)] * 2, [y - 0.2, y + 0.2], color=colour, lw=2.2)
 
 
-def row_labels(ax: Axes, layout: Layout, labels: Sequence[str]) -> None:
-    """The label of each row: at its left, or above it where the page is narrow."""
-    ax.set_ylim(len(labels) - 0.47, -0.53)
+def row_labels(ax: Axes, labels: Sequence[str]) -> None:
+    """The label of each row, above it: on the grid, below what is drawn."""
+    ax.set_ylim(len(labels) - 0.5, -0.6)
     ax.grid(False, axis="y")
-    ax.set_yticks(range(len(labels)), [""] * len(labels) if layout.narrow else labels)
-    if layout.narrow:
-        # Above the grid, below what is drawn.
-        ground = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.6}
-        for y, label in enumerate(labels):
-            at = (0.01, y - 0.49)
-            ax.text(*at, label, transform=ax.get_yaxis_transform(), va="top", fontsize=8, bbox=ground, zorder=1.5)
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    ground = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.6}
+    for y, label in enumerate(labels):
+        at = (0.0, y - 0.45)
+        ax.text(*at, label, transform=ax.get_yaxis_transform(), va="top", fontsize=8.5, bbox=ground, zorder=1.5)
 
 
 def curve(ax: Axes, table: pd.DataFrame, name: str, colour: str, dash: Any, label: str, per: float = 1000) -> None:

@@ -2,98 +2,89 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from matplotlib.axes import Axes
+import pandas as pd
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from stages.common import WEIGHT_DIFF
 from stages.reporting.colours import BLUE, DASHES, GREEN
-from stages.reporting.figures.style import (
-    Layout,
-    Strip,
-    margin,
-    only_words,
-    panels,
-    pictures,
-    shades,
-    strip_height,
-    strips,
-    tile_labels,
-    tiles,
-)
+from stages.reporting.data import Report
+from stages.reporting.figures.accuracies import region
+from stages.reporting.figures.drawing import Drawing
+from stages.reporting.figures.style import Strip, margin, panels, strip_height, strips
 from stages.reporting.formats import number
-from stages.reporting.results import Results
 
 
-def weight_distributions(r: Results, layout: Layout) -> Figure:
+def layers(report: Report) -> list[str]:
+    """W1 to WL."""
+    return list(dict.fromkeys(report.weight_table["layer"]))
+
+
+def pair(report: Report) -> list[str]:
+    """The runs without and with L2."""
+    return [str(report.study.four.none), str(report.study.four.l2)]
+
+
+class WeightDistributions(Drawing):
     """The weights of each layer, without and with L2, all replicas together."""
-    figure, axes = panels(layout, len(r.layers), 2.3)
-    for ax, name in zip(axes, r.layers, strict=True):
-        pair = [weights[name].flatten().numpy() for weights in (r.without_l2, r.with_l2)]
-        pair = [values[np.isfinite(values)] for values in pair]
-        edge = float(np.quantile(np.abs(np.concatenate(pair)), 0.998)) if sum(map(len, pair)) else 1.0
-        bins = np.linspace(-edge, edge, 61 if r.without_l2[name].numel() > 10_000 else 25)
-        for values, colour, ls, label in zip(pair, (BLUE, GREEN), DASHES, ("without", "with"), strict=False):
-            density = np.histogram(values, bins=bins, density=True)[0] if len(values) else np.zeros(len(bins) - 1)
-            ax.stairs(density, bins, color=colour, alpha=0.12, fill=True)
-            ax.stairs(density, bins, color=colour, ls=ls, lw=1.4, fill=False)
-            ax.plot([], [], color=colour, ls=ls, label=f"{label} L2, std {number(r.spread(name, label), 3)}")
-        ax.set_title(f"{name} ({' × '.join(map(str, r.without_l2[name].shape[-2:]))})")
-        ax.set_yticks([])
-        ax.spines["left"].set_visible(False)
-        ax.set_xlabel("weight")
-        ax.locator_params(axis="x", nbins=7)
-        ax.set_ylim(0, ax.get_ylim()[1] * 1.35)
-        ax.legend(loc="upper right")
-    return figure
+
+    def draw(self) -> Figure:
+        names, runs = layers(self.report), pair(self.report)
+        figure, axes = panels(len(names), 1.7)
+        for ax, name in zip(axes, names, strict=True):
+            both = [self.networks.models[run].parameters[name].flatten().numpy() for run in runs]
+            both = [values[np.isfinite(values)] for values in both]
+            edge = float(np.quantile(np.abs(np.concatenate(both)), 0.998)) if sum(map(len, both)) else 1.0
+            bins = np.linspace(-edge, edge, 61 if len(both[0]) > 500_000 else 25)
+            words = ("without", "with")
+            for values, colour, ls, label, run in zip(both, (BLUE, GREEN), DASHES, words, runs, strict=False):
+                density = np.histogram(values, bins=bins, density=True)[0] if len(values) else np.zeros(len(bins) - 1)
+                ax.stairs(density, bins, color=colour, alpha=0.12, fill=True)
+                ax.stairs(density, bins, color=colour, ls=ls, lw=1.4, fill=False)
+                deviation = self.report.values(run, f"std_{name}").mean()
+                ax.plot([], [], color=colour, ls=ls, label=f"{label} L2,\nstd {number(deviation, 3)}")
+            ax.set_title(name)
+            ax.set_yticks([])
+            ax.spines["left"].set_visible(False)
+            ax.set_xlabel("weight")
+            ax.locator_params(axis="x", nbins=7)
+            ax.legend(loc="upper right")
+        return figure
+
+    def facts(self) -> dict[str, Any]:
+        without, with_l2 = pair(self.report)
+        rows = []
+        for name in layers(self.report):
+            before, after = (self.report.values(run, f"std_{name}").mean() for run in (without, with_l2))
+            rows.append({"layer": name, "without": before, "with": after, "change": after / before - 1})
+        return {"rows": rows, "replicas": self.report.params.replicas}
+
+    def table(self) -> pd.DataFrame:
+        return pd.DataFrame(self.facts()["rows"])
 
 
-def weight_differences(r: Results, layout: Layout) -> Figure:
-    """How far L2 shifts the mean weight of each layer; below, one replica's differences of the small layers."""
-    rows = [
-        Strip(name, r.mean_difference(name), BLUE, r.printed(WEIGHT_DIFF, f"mean_difference_{name}"))
-        for name in r.layers
-    ]
-    small = r.layers[1:] if r.replica is not None else []
-    columns = 1 if layout.narrow else min(3, max(1, len(small)))
-    heights = [strip_height(layout, len(rows)), *[2.3] * -(-len(small) // columns)]
-    figure = Figure(figsize=(layout.width, sum(heights)), layout="constrained")
-    grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
-    ax = figure.add_subplot(grid[0, :])
-    strips(ax, layout, rows, scale=1)
-    margin(ax, r.region("l2-mean-shift-small"), scale=1)
-    ax.set_xlabel("mean of W − W with L2")
-    matrices = {name: r.weight_differences[name][r.replica].numpy() for name in small}
-    limit = max((float(np.abs(matrix).max()) for matrix in matrices.values()), default=1.0)
-    for index, (name, matrix) in enumerate(matrices.items()):
-        ax = figure.add_subplot(grid[1 + index // columns, index % columns])
-        _matrix(ax, name, matrix, limit)
-    return figure
+class WeightDifferences(Drawing):
+    """How far L2 shifts the mean weight of each layer, replica by replica."""
 
+    def draw(self) -> Figure:
+        without, with_l2 = pair(self.report)
+        rows = []
+        for name in layers(self.report):
+            printed = [self.report.printed(run, f"mean_{name}") for run in (without, with_l2)]
+            difference = None if None in printed else printed[0] - printed[1]  # type: ignore[operator]
+            shifts = self.report.weight_table.loc[self.report.weight_table["layer"] == name, "mean_difference"]
+            rows.append(Strip(name, shifts, BLUE, difference))
+        figure, (ax,) = panels(1, strip_height(len(rows)))
+        strips(ax, rows, scale=1)
+        margin(ax, region(self.report, "mean_W1"), scale=1)
+        ax.set_xlabel("mean of W without L2 less mean of W with L2")
+        return figure
 
-def _matrix(ax: Axes, name: str, matrix: NDArray[np.float32], limit: float) -> None:
-    tiles(ax, shades(matrix, limit))
-    ax.set_title(f"{name}\nfrom −{limit:.1f} (blue) to {limit:.1f} (red)" if name == "W2" else name)
-    for axis, count, what in ((ax.yaxis, matrix.shape[0], "unit"), (ax.xaxis, matrix.shape[1], "input")):
-        every = max(1, -(-count // 10))
-        tile_labels(axis, [str(k) if k % every == 0 else "" for k in range(count)], fontsize=8)
-        axis.set_label_text(what)
+    def facts(self) -> dict[str, Any]:
+        medians = self.report.weight_table.groupby("layer")["mean_difference"].median()
+        rows = [{"layer": name, "median": medians[name]} for name in layers(self.report)]
+        return {"rows": rows, "region": region(self.report, "mean_W1")}
 
-
-def first_layer(r: Results, layout: Layout, most: int = 20) -> Figure:
-    """What training changed in the first layer, a picture for each unit, without and with L2, one replica."""
-    trained = r.first_layer_changes
-    if not trained:
-        return only_words(layout, "Every replica of experiment 1 or 3 diverged: there are no weights to show.")
-    units = min(most, len(next(iter(trained.values()))))
-    columns = min(5 * layout.columns, units)
-    limit = max(float(np.quantile(changes.abs().numpy(), 0.995)) for changes in trained.values())
-    height = layout.width / columns * -(-units // columns) + 0.35
-    figure = Figure(figsize=(layout.width, 2 * height), layout="constrained")
-    for ax, (title, changes) in zip(figure.subplots(2, 1), trained.items(), strict=True):
-        side = round(changes.shape[1] ** 0.5)
-        images = [shades(change.reshape(side, side).numpy(), limit) for change in changes[:units]]
-        pictures(ax, images, columns, 2, 2)
-        ax.set_title(title)
-    return figure
+    def table(self) -> pd.DataFrame:
+        return self.report.weight_table

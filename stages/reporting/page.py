@@ -1,0 +1,289 @@
+"""What the pages say, as numbers and labels; the sentences are in the templates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nnlib.evidence.claims import Word
+from nnlib.evidence.selection import best_runs
+from nnlib.evidence.statistics import median_interval, middle
+from nnlib.evidence.study import Claim, Comparison, Study, measure
+from stages.reporting.data import Report, records
+from stages.reporting.figures.costs import implied
+from stages.reporting.formats import NOT_THERE, interval, number
+from stages.reporting.formats import measure as written
+
+CELLS = ("none", "bn", "l2", "bn_l2")
+# Why a claim was made that does not hold, as nnlib.evidence.tables.reasons has it.
+REASONS = ("seed", "bug", "own numbers", "not printed", "margin")
+# In the order in which verdicts are listed.
+ORDER = [str(word) for word in Word]
+
+
+def context(report: Report) -> dict[str, Any]:
+    """Everything that the templates of report.html, report.md and README.md tell."""
+    claims = verdicts(report, "study")
+    return {
+        "report": report,
+        "study": report.study,
+        "params": report.params,
+        "rules": report.params.evidence.margins.model_dump() | {"confidence": report.params.evidence.confidence},
+        "words": ORDER,
+        "claims": claims,
+        "failed": failed(claims),
+        "questions": verdicts(report, "readers"),
+        "four": four(report),
+        "single": single_runs(report),
+        "bug": bug(report),
+        "implied": implied(report),
+        "fidelity": fidelity(report),
+        "chance": chance(report),
+        "grid_best": grid_best(report),
+        "tables": {name: records(table) for name, table in report.tables.items()},
+        "run_results": run_results(report),
+        "others": [judged(report, other) for other in report.others if other.claims],
+    }
+
+
+def four(report: Report) -> list[dict[str, Any]]:
+    """The four experiments of the assignment, with their cell, label and colour."""
+    names = report.study.four.names()
+    cells = {run: cell for cell, run in names.items() if cell in CELLS}
+    return [
+        {"run": run, "cell": cells[run], "label": report.label(run), "colour": report.colour(run)}
+        for run in report.study.experiments
+    ]
+
+
+def verdicts(report: Report, asked_by: str) -> list[dict[str, Any]]:
+    """The study's claims, or its readers' questions, each with its verdict and its comparisons in words."""
+    half = dict(zip(report.first_half["claim"], report.first_half["verdict"], strict=True))
+    return claim_rows(report, report.study, report.tables, asked_by, half)
+
+
+def failed(claims: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """How many claims are not supported, and for which reasons."""
+    wrong = [claim for claim in claims if claim["verdict"] not in (Word.SUPPORTED, Word.NOT_TESTED)]
+    return {"count": len(wrong)} | {reason: sum(reason in claim["why"] for claim in wrong) for reason in REASONS}
+
+
+def judged(report: Report, other: Study) -> dict[str, Any]:
+    """Another study with its claims."""
+    tables = report.verdicts.get(other.key, {})
+    return {"study": other, "claims": claim_rows(report, other, tables, "study", {}) if tables else []}
+
+
+def claim_rows(
+    report: Report, study: Study, tables: dict[str, pd.DataFrame], asked_by: str, half: dict[str, str]
+) -> list[dict[str, Any]]:
+    rows = {row["claim"]: row for row in records(tables["claims"])}
+    official = {row["claim"]: row["official"] for row in records(tables["official"])} if "official" in tables else {}
+    comparisons = records(tables["comparisons"])
+    found = []
+    for claim in study.claims:
+        if claim.asked_by != asked_by:
+            continue
+        row = rows[claim.id]
+        parts = [
+            part | {"words": words(report, study, comparison)}
+            for part, comparison in zip(
+                (part for part in comparisons if part["claim"] == claim.id), claim.comparisons, strict=True
+            )
+        ]
+        found.append(
+            row
+            | {"says": claim.says, "quote": claim.quote, "section": claim.section, "note": claim.note}
+            | {"of": parts, "first_half": half.get(claim.id), "same": half.get(claim.id) == row["verdict"]}
+            | {"official": official.get(claim.id)}
+            | {"why": [reason for reason in row["reasons"].split("; ") if reason], "fails": fails(claim, parts)}
+        )
+    return sorted(found, key=lambda row: ORDER.index(row["verdict"]))
+
+
+def fails(claim: Claim, parts: Sequence[dict[str, Any]]) -> tuple[int, int] | None:
+    """Of a claim of every case, in how many of how many parts it fails, where it holds in others."""
+    failed = sum(part["verdict"] in (Word.CONTRADICTED, Word.EQUIVALENT) for part in parts)
+    return (failed, len(parts)) if claim.every and 0 < failed < len(parts) else None
+
+
+def words(report: Report, study: Study, comparison: Comparison) -> dict[str, str]:
+    """What is compared, where the claim places it, and the unit."""
+
+    def label(name: str) -> str:
+        run = name.partition("/")[0]
+        return study.runs[run].label if run in study.runs else report.label(run)
+
+    first, *_ = comparison.names
+    key = first.rpartition("/")[2]
+    found = measure(key)
+    layer = key.rpartition("W")[2]
+    quantity = (found.words if found else key) + (layer if layer.isdecimal() else "")
+    if comparison.sum_of_signs:
+        compared = (
+            f"{label(comparison.of[0])} less {label((comparison.minus or [''])[0])}, layers that rise less that fall"
+        )
+    elif comparison.minus or comparison.over:
+        sign = "less" if comparison.minus else "over"
+        compared = f"{label(str(comparison.of))} {sign} {label(str(comparison.minus or comparison.over))}"
+    else:
+        compared = label(str(comparison.of))
+    points = bool(found and found.kind == "accuracy")
+    low, high = (None if end is None else end * (100 if points else 1) for end in (comparison.low, comparison.high))
+    unit = " points" if points else ""
+    if low is None:
+        region = f"below {number(high)}{unit}"
+    elif high is None:
+        region = f"above {number(low)}{unit}"
+    else:
+        region = f"{number(low)} to {number(high)}{unit}"
+    return {"quantity": quantity, "compared": compared, "region": region, "points": "yes" if points else ""}
+
+
+def single_runs(report: Report) -> dict[str, Any]:
+    """What a study of one run each says: its winner, how often that wins, what the study's own rerun shows."""
+    study, tables = report.study, report.tables
+    published = {run: report.printed(run, "test_accuracy") for run in study.experiments}
+    printed = {run: value for run, value in published.items() if value is not None}
+    winner = max(printed, key=printed.__getitem__) if printed else None
+    shares = {int(row["runs"]): row for row in records(tables["winners"])} if len(tables["winners"]) else {}
+    right = max(study.experiments, key=lambda run: report.median(run, "test_accuracy"))
+    plain = study.four.none
+    low, high = middle(report.values(str(plain), "test_accuracy"))
+    reruns = [
+        {"run": run, "printed": report.printed(run, "test_accuracy"), "again": report.printed(other, "test_accuracy")}
+        for run, other in study.same.items()
+    ]
+    return {
+        "winner": winner,
+        "winner_label": report.label(winner) if winner else None,
+        "lead": sorted(printed.values())[-1] - sorted(printed.values())[-2] if len(printed) > 1 else None,
+        "wins": shares.get(1, {}).get(winner) if winner else None,
+        "right": right,
+        "right_label": report.label(right),
+        "found": {count: row[right] for count, row in shares.items()},
+        "plain": {"low": low, "high": high},
+        "reruns": [rerun for rerun in reruns if None not in rerun.values()],
+        "wrong": [
+            row for row in verdicts(report, "study") if row["verdict"] in (Word.CONTRADICTED, Word.PARTLY_CONTRADICTED)
+        ],
+    }
+
+
+def bug(report: Report) -> dict[str, Any]:
+    """What leaving the derivative out does, of batch norm with L2: Σ W² without and with it, and the test accuracy."""
+    cells = report.study.four
+    left_out, true = str(cells.bn_l2), str(cells.bn_l2_exact)
+    change = (report.values(left_out, "test_accuracy") - report.values(true, "test_accuracy")).dropna()
+    lost = median_interval(-change.to_numpy(), report.params.evidence.confidence)
+    return {
+        "squares": report.median(left_out, "sum_squared_weights"),
+        "true_squares": report.median(true, "sum_squared_weights"),
+        "cost": report.median(left_out, "train_cost"),
+        "lost": {"median": lost.estimate, "median_low": lost.low, "median_high": lost.high},
+        "worse": int((change < 0).sum()),
+        "of": len(change),
+        "rows": [
+            {"label": report.label(run)}
+            | {"median": report.median(run, "sum_squared_weights")}
+            | dict(zip(("low", "high"), middle(report.values(run, "sum_squared_weights")), strict=True))
+            for run in report.added
+        ],
+    }
+
+
+def fidelity(report: Report) -> dict[str, Any]:
+    """How many of the printed numbers lie among ours, in all and of each experiment, and what would explain it."""
+    rows = {row["run"]: row for row in records(report.tables["baseline"])}
+    known = [run for run in report.study.experiments if run in rows]
+    runs = [rows[run] | {"label": report.label(run)} for run in known]
+    return {
+        "all": rows.get("all"),
+        "runs": runs,
+        # A probability below one in a hundred, of none or few of whose numbers lie among ours.
+        "missed": [row for row in runs if row["probability"] < 0.01],
+        "explanations": [
+            row
+            | {"says": explanation.says}
+            | {
+                "runs": [
+                    part | {"label": report.label(part["run"])}
+                    for part in records(report.tables["explanations"])
+                    if part["explanation"] == explanation.id and part["run"] in report.study.experiments
+                ]
+            }
+            for explanation in report.study.explanations
+            for row in records(report.tables["explanations"])
+            if row["explanation"] == explanation.id and row["run"] == "all"
+        ],
+        "numbers": [row | {"label": report.label(row["run"])} for row in records(report.tables["fidelity"])],
+        "chose": len(report.study.chose_protocol),
+    }
+
+
+def chance(report: Report) -> dict[str, Any]:
+    """More than one source of chance: verdicts by split, and the initial weights' share of the seeds' variance."""
+    splits = report.tables["splits"]
+    claims = {claim.id: claim for claim in [*report.study.claims]}
+    rows = []
+    for (claim, place), there in splits.groupby(["claim", "comparison"], sort=False):
+        told = words(report, report.study, claims[str(claim)].comparisons[int(str(place))])
+        ours = report.tables["comparisons"].query("claim == @claim and comparison == @place")["median"].iloc[0]
+        rows.append(
+            {"claim": claim, "says": claims[str(claim)].says, "words": told, "ours": ours}
+            | {"held": [f"{held} of {of}" for held, of in zip(there["held"], there["replicas"], strict=True)]}
+            | {"medians": there["median"].tolist()}
+        )
+    other = [row for row in rows if len({np.sign(value) for value in [row["ours"], *row["medians"]]}) > 1]
+    return {
+        "splits": rows,
+        "names": list(dict.fromkeys(splits["split"])),
+        "other_sign": len(other),
+        "crossed": [row | {"label": report.label(row["run"])} for row in records(report.tables["crossed"])],
+    }
+
+
+def grid_best(report: Report) -> dict[str, Any]:
+    """The grid's best cell, chosen on validation, and the study's choice."""
+    found = best_runs(report.grid, report.measured)["validation"]
+    return found | {"label": report.label(found["run"])}
+
+
+def run_results(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The study's table of run results: (printed, ours) of each experiment."""
+    runs, printed = report.added, report.study.counting
+    study = report.study
+
+    def of_study(run: str, value: Any) -> str:
+        return str(value) if run in study.seconds else NOT_THERE
+
+    def both(name: str) -> list[tuple[str, str]]:
+        cells = []
+        for run in runs:
+            ours = median_interval(report.values(run, name), report.params.evidence.confidence)
+            row = {"median": ours.estimate, "median_low": ours.low, "median_high": ours.high}
+            cells.append((written(report.printed(run, name), name), interval(row, name)))
+        return cells
+
+    def steps(run: str) -> str:
+        counts = report.replicas[run]["steps"]
+        return " to ".join(f"{count:,}" for count in sorted({int(counts.min()), int(counts.max())}))
+
+    rows = {
+        "Epochs (the study counts from 0)": [
+            (of_study(run, printed.get("epochs", NOT_THERE)), str(report.settings[run].epochs)) for run in runs
+        ],
+        "Iterations (the study counts the next)": [
+            (of_study(run, f"{printed.get('iterations', 0):,}"), steps(run)) for run in runs
+        ],
+        "Train accuracy": both("train_accuracy"),
+        "Validation accuracy": both("validation_accuracy"),
+        "Test accuracy": both("test_accuracy"),
+        "Accuracy on MNIST's official test set": both("official_accuracy"),
+        "Train final cost": both("train_cost"),
+        "Validation final cost": both("validation_cost"),
+    }
+    return list(rows.items())

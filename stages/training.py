@@ -1,0 +1,109 @@
+"""How networks are trained, with a bar, and measured, as tables."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from nnlib import Run, Seeds, Settings, Store, TrainingData, train_configurations
+from nnlib.data.files import write_csv
+from nnlib.errors import InputError
+from nnlib.evidence.measures import Early, curve_table, log_table, replica_table
+from nnlib.replicas.prepared import PreparedSet
+from nnlib.replicas.train import Evaluation
+from stages.parameters import Parameters
+from stages.paths import store_folder
+
+CURVE_POINTS = 120
+
+
+def training_data(sets: Mapping[str, tuple[Tensor, Tensor]], settings: Settings) -> TrainingData:
+    return TrainingData(sets["train"], sets["validation"], settings.layers_dims)
+
+
+def train(
+    params: Parameters,
+    data: TrainingData,
+    configurations: Mapping[str, Settings],
+    seeds: Sequence[int | Seeds],
+    *,
+    name: str,
+) -> Iterator[tuple[str, Run]]:
+    """Every configuration with every seed, by what params.yaml and the environment say, with a bar."""
+    with tqdm(desc=name, unit="step", unit_scale=True, disable=None) as bar:
+
+        def progress(evaluation: Evaluation) -> None:
+            bar.total = evaluation.total
+            bar.set_postfix_str(f"{evaluation.configuration}, cost {evaluation.validation_cost:.4g}", refresh=False)
+            bar.update(evaluation.done - bar.n)
+
+        yield from train_configurations(
+            data,
+            configurations,
+            seeds,
+            device=device(params.device),
+            threads=params.threads,
+            cluster=os.environ.get("DASK_SCHEDULER_ADDRESS"),
+            store=Store(store_folder()),
+            progress=progress,
+        )
+
+
+def device(name: str) -> str:
+    """cpu, cuda, or for auto the one that is there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("params.yaml: device: expected cuda to be available, torch finds none; use auto or cpu")
+    return "cuda" if name == "auto" and torch.cuda.is_available() else name.replace("auto", "cpu")
+
+
+def prepared(sets: Mapping[str, tuple[Tensor, Tensor]], settings: Settings) -> dict[str, PreparedSet]:
+    """Every set as it is measured on."""
+    return {name: PreparedSet(both, settings.layers_dims) for name, both in sets.items()}
+
+
+class Tables:
+    """What runs came to, as tables: their settings, a row for each replica, their cost curves, one replica's costs."""
+
+    def __init__(self, params: Parameters, sets: Mapping[str, PreparedSet], kinds: Sequence[str] = ()) -> None:
+        self.params, self.sets, self.kinds = params, sets, kinds
+        self.parts: dict[str, list[pd.DataFrame]] = {}
+
+    def add(self, key: str, run: Run, settings: Settings, seeds: Sequence[int | Seeds]) -> None:
+        early = Early(self.params.evidence.early_steps, self.params.evidence.early_epochs)
+        examples = {f"{name}_examples": both.examples for name, both in self.sets.items()}
+        tables = {
+            "runs": pd.DataFrame([flat(settings.record()) | examples]),
+            "replicas": replica_table(run, seeds, self.sets, settings, early),
+            "curves": curve_table(run, CURVE_POINTS),
+            "log": log_table(run, replica=0),
+        }
+        for kind in self.kinds or tables:
+            tables[kind].insert(0, "run", key)
+            self.parts.setdefault(kind, []).append(tables[kind])
+
+    def write(self, folder: Path) -> None:
+        """Write the tables, rows in the order of the runs' keys, and say how the runs came out."""
+        for kind, parts in self.parts.items():
+            write_csv(folder / f"{kind}.csv", pd.concat(sorted(parts, key=lambda part: str(part["run"].iloc[0]))))
+        tested = pd.concat(self.parts["replicas"])["test_accuracy"]
+        spread = f"test accuracy {tested.min():.4f} to {tested.max():.4f}"
+        print(f"{folder.name}: {spread if tested.notna().any() else 'every replica diverged'}")
+
+
+def flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of settings as one row: sections with a dot, lists as text."""
+    row: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            row |= {f"{name}.{entry}": inner for entry, inner in value.items()}
+        else:
+            row[name] = json.dumps(value) if isinstance(value, list) else value
+    return row
