@@ -24,16 +24,16 @@ import torch
 
 from benchmarks.common import FOLDER, in_words, machine, markdown, spread, warn_if_busy
 from benchmarks.training import Data, autograd
-from nnlib.core.training import LOOK_EVERY
 from nnlib.data.files import write_text
 from nnlib.replicas.train import cores
-from stages.parameters import Parameters, check, parse_yaml
+from stages.parameters import Parameters, check
+from stages.yaml_files import parse_yaml
 
 ROOT = FOLDER.parent
 RAW = ROOT / "data" / "raw"
 RUNNING = "Running stage '"
 # The twelve cells and the four experiments of the study.
-SIXTEEN = re.compile(r"grid-train|experiment@[1-4]")
+SIXTEEN = re.compile(r"grid-train|train@experiment-[1-4]")
 # Epochs of the usual PyTorch program that are timed for each batch size.
 ROUNDS = 3
 
@@ -49,8 +49,8 @@ def copy(folder: Path, changes: Sequence[str]) -> Parameters:
         key, _, value = change.partition("=")
         *sections, name = key.split(".")
         section = parameters
-        for one in sections:
-            section = section[one]
+        for section_name in sections:
+            section = section[section_name]
         section[name] = parse_yaml(value)
     file.write_text(json.dumps(parameters), encoding="utf-8")  # JSON is YAML
     return check(parameters)
@@ -114,14 +114,15 @@ def steps(parameters: Parameters) -> dict[int, int]:
     return total
 
 
-def usual(total: dict[int, int], threads: int) -> float:
-    """The seconds that torch autograd with a DataLoader would take for so many steps of each batch size, with looks."""
+def usual(total: dict[int, int], threads: int, eval_every: int) -> float:
+    """The seconds that torch autograd with a DataLoader would take for so many steps of each batch size, with
+    evaluations."""
     torch.set_num_threads(threads)
     torch.set_grad_enabled(False)
     data = Data.load()
     seconds = 0.0
     for size, count in total.items():
-        epoch = autograd(data, 1, batch_size=size, look_every=LOOK_EVERY)
+        epoch = autograd(data, 1, batch_size=size, eval_every=eval_every)
         epoch()
         seconds += spread([epoch() for _ in range(ROUNDS)])[0] / math.ceil(len(data.X) / size) * count
     return seconds
@@ -143,7 +144,7 @@ def main() -> None:
     memory = peak_memory()
     work = steps(parameters)
     threads = parameters.threads or cores()
-    alone = usual(work, threads)
+    alone = usual(work, threads, parameters.stopping.eval_every)
     replicas = parameters.replicas
     text = (
         f"`dvc repro` from nothing{' with ' if changes else ''}{', '.join(changes)}: {replicas} replicas, "
@@ -154,10 +155,10 @@ def main() -> None:
         )
         + f"\nThe largest process had {memory:.1f} GiB.\n\n"
         f"The grid's cells and the four experiments took {study:.0f} s for {replicas} replicas. Torch autograd with a "
-        f"DataLoader would take about {alone:.0f} s for one, with the same looks at the validation cost: extrapolated "
+        f"DataLoader would take about {alone:.0f} s for one, with the same evaluations: extrapolated "
         f"from {ROUNDS} timed epochs of each batch size to {sum(work.values()):,} steps. So they took "
         f"{study / alone:.3g} times as long, {study / alone / replicas:.3g} times for each replica; the whole "
-        f"pipeline, with two experiments more, timing and report, {total / alone:.3g} times.\n"
+        f"pipeline, with explanations, splits, other reports and the page, {total / alone:.3g} times.\n"
     )
     write_text(FOLDER / "pipeline.md", text)
     print(text)

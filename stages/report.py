@@ -7,11 +7,14 @@ from stages.parameters import Parameters
 from stages.paths import FIGURES, PLOTS, REPORTS
 from stages.program import run
 from stages.reporting.catalogue import CATALOGUE, check_claims
-from stages.reporting.colours import variables
+from stages.reporting.colours import darkened, variables
 from stages.reporting.data import Networks, Report
 from stages.reporting.formats import environment
 from stages.reporting.labs import records_of_labs
 from stages.reporting.page import context
+
+# Shown in dark colours, too, where a reader's pages are dark.
+IN_README = ("experiments",)
 
 
 def main(params: Parameters) -> None:
@@ -22,6 +25,8 @@ def main(params: Parameters) -> None:
     for name, figure in catalogue.items():
         write_text(FIGURES / f"{name}.svg", figure.svg)
         write_csv(FIGURES / f"{name}.csv", figure.table)
+        if name in IN_README:
+            write_text(FIGURES / f"{name}-dark.svg", darkened(figure.svg))
     told = context(report) | {"catalogue": catalogue, "items": CATALOGUE, "variables": variables}
     told |= {"labs": records_of_labs(report, networks)}
     write_text(REPORTS / "report.md", templates.get_template("report.md.j2").render(told))

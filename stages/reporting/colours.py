@@ -52,6 +52,12 @@ def themed(svg: str) -> str:
     return re.sub(r"(?<=: )#[0-9a-f]{6}\b", lambda match: variable(match[0]), svg)
 
 
+def darkened(svg: str) -> str:
+    """The SVG in the dark colours."""
+    dark = {colour.light: colour.dark for colour in COLOURS.values()}
+    return re.sub(r"(?<=: )#[0-9a-f]{6}\b", lambda match: dark.get(match[0], match[0]), svg)
+
+
 def variables(scheme: str) -> str:
     """The table as declarations of CSS variables, for a scheme, light or dark."""
     return " ".join(f"--{name}: {getattr(colour, scheme)};" for name, colour in COLOURS.items())

@@ -6,39 +6,25 @@
 No stage of the pipeline, since README.md is written by people but for the parts between its markers.
 """
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import networkx
-
 from nnlib.data.files import read_json, write_text
 from nnlib.errors import InputError
 from stages import parameters
-from stages.common import SUMMARY
-from stages.parameters import read_yaml
-from stages.reporting import words
+from stages.paths import SUMMARY
+from stages.reporting.catalogue import CATALOGUE, told
+from stages.reporting.data import Report
 from stages.reporting.formats import environment
-from stages.reporting.results import Findings
+from stages.reporting.page import context
 
 README = Path("README.md")
-PARTS = ("finding", "verdicts", "metrics", "pipeline")
+PARTS = ("key", "finding", "verdicts", "metrics", "pipeline")
 
 
-def arrows() -> list[tuple[str, str]]:
-    """The pipeline as `dvc dag` has it, the stages of a group as one, without arrows that others together stand for."""
-    dag = subprocess.run(
-        [sys.executable, "-m", "dvc", "dag", "--dot"], capture_output=True, text=True, check=True
-    ).stdout
-    stages = list(read_yaml("dvc.yaml")["stages"])
-    pairs = ((a.split("@")[0], b.split("@")[0]) for a, b in re.findall(r'"(.+?)" -> "(.+?)"', dag))
-    fewest = networkx.transitive_reduction(networkx.DiGraph(pairs)).edges
-    return sorted(fewest, key=lambda pair: (stages.index(pair[0]), stages.index(pair[1])))
-
-
-def filled(text: str, context: dict[str, Any]) -> str:
+def filled(text: str, facts: dict[str, Any]) -> str:
     """The README with every part between its markers replaced by what it should be."""
     templates = environment()
     for name in PARTS:
@@ -47,17 +33,18 @@ def filled(text: str, context: dict[str, Any]) -> str:
         _, closed, after = rest.partition(end)
         if not (found and closed):
             raise InputError(f"README.md: expected the markers of {name!r}, found none")
-        part = templates.get_template(f"readme-{name}.md.j2").render(context).strip()
+        part = templates.get_template(f"readme/{name}.md.j2").render(facts).strip()
         text = f"{before}{start}\n{part}\n\n{end}{after}"
     return text
 
 
 def main() -> None:
     text = README.read_text(encoding="utf-8")
-    findings = Findings(**Findings.read(parameters.load()))
-    new = filled(
-        text, {"results": findings, "labs": words.labs(findings), "metrics": read_json(SUMMARY), "arrows": arrows()}
-    )
+    report = Report.load(parameters.load())
+    picture = told("experiments", CATALOGUE["experiments"].drawing(report), environment())
+    dag = [sys.executable, "-m", "dvc", "dag", "--md", "--collapse-foreach-matrix"]
+    graph = subprocess.run(dag, capture_output=True, text=True, check=True).stdout.strip()
+    new = filled(text, context(report) | {"picture": picture, "metrics": read_json(SUMMARY), "dag": graph})
     if "--check" in sys.argv:
         sys.exit(0 if new == text else "README.md is stale: run `python -m stages.reporting.readme`")
     write_text(README, new)
