@@ -19,10 +19,14 @@ TINY = {
     "epochs": 2,
     "preprocess": {"examples": 1600, "validation": 0.25},
     "grid": {"batch_size": [32, 64], "epochs": [1, 2], "l2": [0.01]},
-    "stopping": {"look_every": 5},
-    "timing": {"rounds": 2, "steps": 10},
-    "evidence": {"draws": 1000},
+    "stopping": {"eval_every": 5},
+    "explanations": {"replicas": 2},
+    "chance": {"split_seeds": [1], "split_replicas": 2, "crossed": 2},
+    "reports": {"replicas": 1, "most_epochs": 1},
+    "evidence": {"resamples": 50},
 }
+# Of the other studies in data/studies, those that the tests train.
+OTHERS = {"np-512-exact", "twin-32"}
 # Of every program that a test starts; `python` is the one that runs the tests.
 ENVIRONMENT = {
     "DVC_NO_ANALYTICS": "1",
@@ -32,21 +36,13 @@ ENVIRONMENT = {
 }
 # As well, of a program that does again what a counted one does: where lines are counted it takes a third of the time.
 UNCOUNTED = {"COVERAGE_PROCESS_CONFIG": ""}
-# The stages that compute networks.
-TRAINING = {
-    "grid-train",
-    "alternatives-train",
-    *(f"experiment@{key}" for key in ("1", "2", "3", "4", "2-exact", "4-exact")),
-}
-
 CIRCLES = """
 
 drawn = svg
 
 
 def svg(draw, *said):
-    circle = '<svg viewBox="0 0 2 2"><circle r="1"/></svg>' + 400 * " "
-    return drawn(draw, *said) if draw.func.__name__ in {but} else circle
+    return drawn(draw, *said) if type(draw.__self__).__name__ in {but} else '<svg viewBox="0 0 2 2"/>' + 400 * " "
 """
 
 Ended = subprocess.CompletedProcess[str]
@@ -65,7 +61,11 @@ class Project:
         # What Numba has compiled goes along, with its sources' dates: compiling takes longer than all that is trained.
         compiled = [str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "nnlib").rglob("__pycache__/*.nb[ic]")]
         for name in [*listed.split(), *compiled]:
-            if not name.startswith("reports/") and name != "dvc.lock" and (REPOSITORY / name).exists():
+            path = Path(name)
+            other = path.parts[:2] == ("data", "studies") and path.suffix == ".yaml" and path.stem != "study"
+            if name.startswith("reports/") or name == "dvc.lock" or (other and path.stem not in OTHERS):
+                continue
+            if (REPOSITORY / name).exists():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(REPOSITORY / name, folder / name)
         # So that no program compiles what the copies of this folder have not changed, which a hash decides.
@@ -73,9 +73,14 @@ class Project:
             compileall.compile_dir(folder / package, quiet=1, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
         project = cls(folder, mnist)
         project.set(**TINY)
+        (folder / "reports/first-half").mkdir(parents=True)
+        (folder / "reports/first-half/claims.csv").write_text("claim,verdict\n")
         project.git("init", "-q", "-b", "main")
         project.git("config", "user.name", "test")
         project.git("config", "user.email", "test@localhost")
+        # Whatever the user's own git does.
+        project.git("config", "commit.gpgsign", "false")
+        project.git("config", "core.hooksPath", "/nonexistent")
         project.commit("start")
         return project
 
@@ -98,8 +103,8 @@ class Project:
         yaml.dump(params, path)
 
     def draw_circles(self, *but: str) -> None:
-        """In place of figures, for a test of something else, but for those that these functions draw: drawing takes
-        nearly all of the report's time. No file of theirs fits a disk that the tests call full."""
+        """In place of figures, for a test of something else, but for these drawings: drawing takes nearly all of the
+        report's time. No file of theirs fits a disk that the tests call full."""
         with (self.folder / "stages/reporting/catalogue.py").open("a", encoding="utf-8") as file:
             file.write(CIRCLES.format(but=but))
 
@@ -130,14 +135,17 @@ class Project:
         self.git("commit", "-qm", message)
 
     def results(self) -> dict[str, bytes]:
-        """Every result file by name, but for those that show times."""
-        timed = {"report.html", "report.md", "time.svg"}
+        """Every result file by name."""
         return {
             path.relative_to(self.folder).as_posix(): path.read_bytes()
             for top in ("data/models", "data/processed", "reports")
             for path in sorted((self.folder / top).rglob("*"))
-            if path.is_file() and path.name not in timed and path.name != ".gitignore"
+            if path.is_file() and path.name != ".gitignore"
         }
+
+    def entries(self) -> set[Path]:
+        """The replicas in the store."""
+        return set((self.folder / "data" / "replicas").rglob("*.safetensors"))
 
 
 def run_program(folder: Path, text: str, *arguments: str) -> Ended:
@@ -150,8 +158,3 @@ def run_program(folder: Path, text: str, *arguments: str) -> Ended:
 
 def stages_that_ran(output: str) -> list[str]:
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
-
-
-def stages_that_trained(output: str) -> list[str]:
-    """Those of `TRAINING` that ran, restored ones left out."""
-    return [name for name in stages_that_ran(output) if name in TRAINING]

@@ -12,34 +12,33 @@ from subprocess import DEVNULL
 import pandas as pd
 import psutil
 import pytest
-from pipeline import REPOSITORY, TRAINING, UNCOUNTED, Project, stages_that_ran, stages_that_trained
-from test_any_parameters import assert_right
+from pipeline import OTHERS, REPOSITORY, UNCOUNTED, Project, stages_that_ran
 
 from nnlib.errors import InputError
 from stages import check, parameters, train
-from stages.parameters import read_yaml
+from stages.studies import load_study
+from stages.yaml_files import read_yaml
 
-DVC = read_yaml(REPOSITORY / "dvc.yaml")["stages"]
-EXPERIMENTS = ["1", "2", "3", "4", "2-exact", "4-exact"]
-
-
-VERDICT_TABLES = ("claims", "comparisons", "fidelity", "baseline", "explanations", "epochs", "low")
-
-
-def entries(project: Project) -> set[Path]:
-    return set((project.folder / "data" / "replicas").rglob("*.safetensors"))
+RUNS = list(load_study(REPOSITORY / "data/studies/study.yaml").runs)
+TABLES = (
+    "baseline beats claims comparisons crossed epochs explanations failures fidelity official splits winners".split()
+)
 
 
 def test_the_whole_pipeline_writes_every_result(finished: Project):
-    for name in ["grid", *(f"experiment-{key}" for key in EXPERIMENTS)]:
-        folder = finished.folder / "reports" / "runs" / name
-        assert {path.name for path in folder.iterdir()} == {"runs.csv", "replicas.csv", "curves.csv", "log.csv"}
-    tables = [f"verdicts/{name}.csv" for name in VERDICT_TABLES]
-    for name in ("report.html", "report.md", "weight-diff.csv", *tables):
-        assert (finished.folder / "reports" / name).stat().st_size > 40
+    reports = finished.folder / "reports"
+    for name in ["grid", *RUNS]:
+        assert {path.name for path in (reports / "runs" / name).iterdir()} == {
+            "runs.csv",
+            "replicas.csv",
+            "curves.csv",
+            "log.csv",
+        }
+    assert {path.name for path in (reports / "runs" / "studies").iterdir()} == OTHERS
+    assert {path.stem for path in (reports / "verdicts" / "study").iterdir()} == {*TABLES}
+    for name in ("report.html", "report.md", "weight-diff.csv", "summary.json"):
+        assert (reports / name).stat().st_size > 40
     assert not list(finished.folder.rglob("*.part"))
-    params = parameters.check(read_yaml(finished.folder / "params.yaml"))
-    assert_right(params, finished.folder / "reports")
 
 
 def test_nothing_runs_a_second_time(finished: Project):
@@ -49,56 +48,61 @@ def test_nothing_runs_a_second_time(finished: Project):
     assert "Stage 'report' didn't change" in out
 
 
-def test_metrics_fit_a_terminal_of_120_columns(finished: Project):
+def test_metrics_are_the_medians_and_the_verdicts_of_the_studys_claims(finished: Project):
     summary = json.loads((finished.folder / "reports/summary.json").read_text())
-    assert [*summary][-4:] == ["best", "for", "against", "open"]
-    assert {"1", "2", "3", "4", "2-exact", "4-exact"} < summary.keys()
-    assert summary["open"] >= 12
-    for command in (["metrics", "show"], ["metrics", "diff", "HEAD"], ["exp", "show", "--only-changed", "--no-pager"]):
-        shown = finished.dvc(*command, COLUMNS="120").stdout
-        assert max(map(len, shown.splitlines()), default=0) <= 120, shown
+    claims = pd.read_csv(finished.folder / "reports/verdicts/study/claims.csv")
+    counts = claims.query("asked_by == 'study'")["verdict"].value_counts()
+    assert {word: count for word, count in summary.items() if word in counts} == counts.to_dict()
+    for run in RUNS:
+        accuracy = pd.read_csv(finished.folder / f"reports/runs/{run}/replicas.csv")["test_accuracy"].median()
+        assert summary[run] == pytest.approx(100 * accuracy, abs=0.005)
+    assert "supported" in finished.dvc("metrics", "show", "--md").stdout
 
 
 def test_curves_have_points_however_short_the_run(finished: Project):
     curves = pd.read_csv(finished.folder / "reports/runs/experiment-2/curves.csv")
     log = pd.read_csv(finished.folder / "reports/runs/experiment-2/log.csv")
-    assert len(curves) == len(log) == 12  # 60 steps, a look every 5
-    assert log[["train_cost", "validation_cost"]].notna().all(axis=None)
+    assert len(curves) == len(log) == 12  # 60 steps, an evaluation every 5
+    assert log[["train_cost", "validation_cost", "validation_accuracy"]].notna().all(axis=None)
 
 
 def test_another_l2_trains_what_uses_it_and_the_way_back_trains_nothing(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
     project.draw_circles()
+    before = project.entries()
     out = project.dvc("exp", "run", "-S", "l2=0.04", **UNCOUNTED).stdout
-    trained = ["experiment@2", "experiment@3", "experiment@2-exact", "alternatives-train"]
-    assert stages_that_trained(out) == trained
-    evaluated = [*(f"experiment-evaluate@{key}" for key in ("2", "3", "2-exact")), "alternatives-evaluate"]
-    assert set(stages_that_ran(out)) == {"check", *trained, *evaluated, "weight-diff", "verdicts", "report"}
+    assert not {"grid-train", "reports"} & {*stages_that_ran(out)}
+    settings = {
+        path.parent.name: pd.read_csv(path).iloc[0] for path in (project.folder / "reports/runs").glob("*/runs.csv")
+    }
+    assert {run for run in RUNS if settings[run]["L2"] == 0.04} == {"experiment-2", "experiment-3", "2-exact"}
+    # Of those two seeds each; as many of each change and the split; of the crossing the four of experiment 2.
+    changes = len(read_yaml(REPOSITORY / "params.yaml")["explanations"]["changes"])
+    assert len(project.entries() - before) == 2 * 3 + 2 * 2 * changes + 2 * 3 + 4 - 2 * (changes - 4)
     changed = [line for line in project.git("diff", "-U0", "params.yaml").splitlines() if re.match(r"[-+][^-+]", line)]
     assert changed == ["-l2: 0.01", "+l2: 0.04"]
     project.git("switch", "-qc", "other")
     project.commit("l2 0.04")
     diff = project.dvc("metrics", "diff", "main", "other").stdout
-    assert re.search(r"summary\.json +3 ", diff), diff
-    assert not re.search(r"summary\.json +1 ", diff), diff
+    assert re.search(r"summary\.json +experiment-3 ", diff), diff
+    assert not re.search(r"summary\.json +experiment-1 ", diff), diff
     project.git("switch", "-q", "main")
-    assert stages_that_trained(project.dvc("repro", **UNCOUNTED).stdout) == []
+    after = project.entries()
+    project.dvc("repro", **UNCOUNTED)
+    assert project.entries() == after
 
 
 def test_more_replicas_train_the_new_ones_and_the_way_back_nothing(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
-    before = entries(project)
-    # The first target trains after experiments 1 to 4; each target more costs DVC half a second.
-    targets = ("alternatives-train", "experiment@2-exact", "experiment@4-exact", "grid-train")
-    more = ("exp", "run", "-S", "replicas=4", *targets)
-    assert set(stages_that_trained(project.dvc(*more, **UNCOUNTED).stdout)) == TRAINING
-    assert before < entries(project)
-    assert len(entries(project)) == 2 * len(before)
+    before = project.entries()
+    project.dvc("exp", "run", "-S", "replicas=4", "train@experiment-1", "grid-train", **UNCOUNTED)
+    after = project.entries()
+    assert before < after
+    # Of the grid two sizes of two lengths, one of which is experiment 3; and experiment 1.
+    assert len(after - before) == 2 * (4 + 1)
     project.git("checkout", ".")
-    out = project.dvc("repro", **UNCOUNTED).stdout
-    assert stages_that_trained(out) == [], out
-    again = project.dvc(*more, **UNCOUNTED).stdout
-    assert stages_that_trained(again) == [], again
+    project.dvc("repro", "train@experiment-1", "grid-train", **UNCOUNTED)
+    assert project.entries() == after
 
 
 def processes_in(project: Project) -> list[psutil.Process]:
@@ -120,7 +124,7 @@ def with_a_queue(finished: Project, tmp_path: Path):
 @pytest.mark.skipif(sys.platform == "win32", reason="tells by its folder which process is a worker of the queue")
 def test_queued_experiments_share_the_store(with_a_queue: Project):
     project = with_a_queue
-    before, stages = entries(project), ["experiment@1", "experiment@3"]
+    before, stages = project.entries(), ["train@experiment-1", "train@experiment-3"]
     # A queued experiment runs in a clone; to compile there again would take longer than all else.
     compiled = {path.parent.relative_to(project.folder) for path in project.folder.glob("nnlib/**/*.nbi")}
     copied = [option for folder in compiled for option in ("--copy-paths", str(folder))]
@@ -135,39 +139,37 @@ def test_queued_experiments_share_the_store(with_a_queue: Project):
         assert time.monotonic() < end, project.dvc("queue", "status").stdout
         time.sleep(0.2)
     # Experiment 1 is the same in both, experiment 3 is not: three networks, two replicas.
-    written = {path: path.stat().st_mtime_ns for path in entries(project)}
+    written = {path: path.stat().st_mtime_ns for path in project.entries()}
     assert len(written.keys() - before) == 3 * 2
-    out = project.dvc("exp", "run", "-S", "epochs=3", "-S", "l2=0.04", *stages, **UNCOUNTED).stdout
-    assert stages_that_trained(out) == []
-    # Nor does the stage by itself, which knows the store and not DVC's cache.
-    project.python("stages.train", "experiment-3", "--l2", "0.02")
-    assert {path: path.stat().st_mtime_ns for path in entries(project)} == written
+    project.dvc("exp", "run", "-S", "epochs=3", "-S", "l2=0.04", *stages, **UNCOUNTED)
+    assert {path: path.stat().st_mtime_ns for path in project.entries()} == written
 
 
 def test_other_values_of_the_grid_leave_nothing_behind(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
-    before = entries(project)
-    project.set(grid={"epochs": [1, 2, 3], "l2": [1e-5, 0.01]})
-    project.dvc("repro", "grid-evaluate", **UNCOUNTED)
+    before = project.entries()
+    project.set(grid={"epochs": [1, 2, 3], "l2": [0.00001, 0.01]})
+    project.dvc("repro", "grid-train", **UNCOUNTED)
     # Of l2 1e-5 all lengths are new, of 0.01 the longest: 2 sizes, 2 replicas.
-    assert len(entries(project) - before) == (3 + 1) * 2 * 2
+    assert len(project.entries() - before) == (3 + 1) * 2 * 2
     project.git("checkout", "params.yaml")
-    project.dvc("repro", "grid-evaluate", **UNCOUNTED)
+    project.dvc("repro", "grid-train", **UNCOUNTED)
     cells = {f"grid-b{size}-e{epochs}-l0.01" for size in (32, 64) for epochs in (1, 2)}
-    assert {path.stem for path in (project.folder / "data/models/grid").glob("*.safetensors")} == cells
     assert set(pd.read_csv(project.folder / "reports/runs/grid/runs.csv")["run"]) == cells
-    assert "up to date" in project.dvc("status").stdout
 
 
-def test_the_same_commit_gives_the_same_bytes(finished: Project, tmp_path: Path):
+def test_the_same_commit_gives_the_same_bytes_and_a_clean_status(finished: Project, tmp_path: Path):
     again = Project.create(tmp_path / "again", finished.mnist)
     again.set(threads=2)
     again.dvc("repro", **UNCOUNTED)
     one, two = finished.results(), again.results()
     assert one.keys() == two.keys()
     assert [name for name in one if one[name] != two[name]] == []
-    status = again.git("status", "--short").split()
-    assert not [name for name in status if name.startswith("data")]
+    finished.git("clone", "-q", str(finished.folder), str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone", finished.mnist)
+    shutil.copytree(again.folder / "data/replicas", clone.folder / "data/replicas")
+    clone.dvc("repro", **UNCOUNTED)
+    assert clone.git("status", "--short") == ""
 
 
 def test_a_fresh_clone_has_metrics_and_a_fresh_lock_and_judges_an_edited_claim(finished: Project, tmp_path: Path):
@@ -175,40 +177,126 @@ def test_a_fresh_clone_has_metrics_and_a_fresh_lock_and_judges_an_edited_claim(f
     clone = Project(tmp_path / "clone", finished.mnist)
     assert "2-exact" in clone.dvc("metrics", "show").stdout
     assert stages_that_ran(clone.dvc("repro", "--dry", "--allow-missing").stdout) == []
-    study = clone.folder / "data/published/study.yaml"
-    study.write_text(study.read_text().replace("low: 1}", "low: -9}"))
+    study = clone.folder / "data/studies/study.yaml"
+    text = study.read_text(encoding="utf-8")
+    assert "high: 1.0}" in text
+    study.write_text(re.sub(r"\nfrozen:.*?(?=\n\S)", "", text, flags=re.DOTALL).replace("high: 1.0}", "high: -9.0}", 1))
+    before = pd.read_csv(clone.folder / "reports/verdicts/study/comparisons.csv").set_index(["claim", "comparison"])
     out = clone.dvc("repro", "--allow-missing", "verdicts").stdout
-    assert stages_that_ran(out) == ["check", "verdicts"], out
-    table = pd.read_csv(clone.folder / "reports/verdicts/comparisons.csv")
-    assert table[table["claim"] == "interaction-is-the-cause"]["low"].tolist() == [-9]
+    assert "verdicts" in stages_that_ran(out), out
+    table = pd.read_csv(clone.folder / "reports/verdicts/study/comparisons.csv").set_index(["claim", "comparison"])
+    changed = table.index[(table["held"] != before["held"])]
+    assert {claim for claim, _ in changed} == {"weights-stabilized"}
 
 
-def test_an_experiment_is_an_entry_and_a_label(finished: Project, tmp_path: Path):
+def test_a_run_is_an_entry_with_a_label(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
-    pipeline = project.folder / "dvc.yaml"
-    entry = "      2-exact: {batchnorm: exact"
-    pipeline.write_text(pipeline.read_text().replace(entry, f"      3-strong: {{batchnorm: none, l2: 0.5}}\n{entry}"))
+    study = project.folder / "data/studies/study.yaml"
+    text = study.read_text(encoding="utf-8")
+    entry = "  3-strong: {added: true, settings: {batchnorm: none, L2: 0.5}}\n"
+    study.write_text(text.replace("\ncells:", f"{entry}\ncells:", 1), encoding="utf-8")
     result = project.dvc("repro", check=False)
-    assert "experiment-3-strong: expected a label of its own" in result.stderr
-    figures = ("experiments", "experiment-costs", "weights-squared", "train-validation")
-    project.draw_circles(*(name.replace("-", "_") for name in figures))
-    labels = project.folder / "stages/reporting/labels.py"
-    labels.write_text(
-        labels.read_text().replace(
-            "LABELS = {", 'LABELS = {\n    "experiment-3-strong": Label("3 strong", colours.GREY),'
-        )
-    )
-    out = project.dvc("repro", **UNCOUNTED).stdout
-    assert [name for name in stages_that_ran(out) if "train" in name or "experiment@" in name] == [
-        "experiment@3-strong"
-    ]
+    assert "runs.3-strong.label: expected a value, it is missing" in result.stdout + result.stderr
+    study.write_text(text.replace("\ncells:", entry.replace("added", "label: 3 strong, added") + "\ncells:", 1))
+    project.draw_circles()
+    before = project.entries()
+    project.dvc("repro", **UNCOUNTED)
+    assert len(project.entries() - before) == 2
     assert "3-strong" in json.loads((project.folder / "reports/summary.json").read_text())
-    for name in ("report.md", "report.html", "plots/costs.csv", "plots/accuracies.csv"):
-        assert "3 strong" in (project.folder / "reports" / name).read_text(encoding="utf-8"), name
-    for name in figures:
-        drawn = (project.folder / f"reports/figures/{name}.svg").read_text(encoding="utf-8")
-        assert "<text" in drawn
-        assert drawn != (finished.folder / f"reports/figures/{name}.svg").read_text(encoding="utf-8"), name
+
+
+SECOND = """
+key: second
+title: A second study
+source: {where: made up for a test}
+settings: {layers_dims: [784, 6, 10], epochs: 2, batch_size: 40, learning_rate: 0.05}
+runs:
+  none: {label: nothing}
+  bn: {label: normalized, settings: {batchnorm: exact}}
+  l2: {label: decayed, settings: {L2: 0.5}}
+  bn-l2: {label: both, settings: {batchnorm: exact, L2: 0.5}}
+cells: [{none: none, bn: bn, l2: l2, bn_l2: bn-l2}]
+published: {none: {test_accuracy: 0.5}, bn: {test_accuracy: 0.6}}
+claims:
+- id: bn-helps
+  says: Batch norm helps
+  quote: it helps
+  section: page 1
+  comparisons: [{of: bn/test_accuracy, minus: none/test_accuracy, low: 0.0}]
+- id: l2-shrinks
+  says: L2 shrinks the weights
+  quote: they shrink
+  section: page 2
+  comparisons: [{of: l2/std_W1, over: none/std_W1, high: 1.0}]
+- id: both-best
+  says: Both together are best
+  quote: the best
+  section: page 3
+  every: true
+  comparisons: [{of: bn-l2/test_accuracy, minus: l2/test_accuracy, low: 0.0}]
+"""
+
+
+def test_a_second_study_is_a_file(finished: Project, tmp_path: Path):
+    project = finished.copy(tmp_path / "copy")
+    project.draw_circles()
+    before = project.results()
+    (project.folder / "data/studies/second.yaml").write_text(SECOND, encoding="utf-8")
+    project.dvc("repro", **UNCOUNTED)
+    runs = pd.read_csv(project.folder / "reports/runs/studies/second/replicas.csv")
+    assert set(runs["run"]) == {"none", "bn", "l2", "bn-l2"}
+    assert runs["test_accuracy"].notna().all()
+    claims = pd.read_csv(project.folder / "reports/verdicts/second/claims.csv")
+    assert list(claims["claim"]) == ["bn-helps", "l2-shrinks", "both-best"]
+    for name in ("report.md", "report.html"):
+        page = (project.folder / "reports" / name).read_text(encoding="utf-8")
+        assert "A second study" in page
+        assert "L2 shrinks the weights" in page
+    after = project.results()
+    first = [name for name in before if name.startswith(("reports/verdicts/study/", "reports/runs/experiment"))]
+    assert len(first) > 20
+    assert [name for name in first if before[name] != after[name]] == []
+
+
+def edited(project: Project, name: str, old: str, new: str) -> None:
+    path = project.folder / name
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_other_words_train_nothing_and_another_sign_trains(finished: Project, tmp_path: Path):
+    project = finished.copy(tmp_path / "copy")
+    before, results = project.entries(), project.results()
+    edited(project, "nnlib/core/layers.py", '"""Z = W A + b.', '"""Z = W A + b, said otherwise.')
+    out = project.dvc("repro", "train@experiment-1", **UNCOUNTED).stdout
+    assert "train@experiment-1" in stages_that_ran(out)
+    assert project.entries() == before
+    assert project.results() == results
+    edited(project, "nnlib/core/seeds.py", "return np.arange(examples)", "return -np.arange(examples)")
+    project.dvc("repro", "train@experiment-1", **UNCOUNTED)
+    assert len(project.entries() - before) == 2
+
+
+def test_code_that_is_edited_while_a_stage_trains_fails_it(finished: Project, tmp_path: Path):
+    project = finished.copy(tmp_path / "copy")
+    lock = (project.folder / "dvc.lock").read_bytes()
+    project.set(seed=1000)
+    program = project.folder / "stages/train.py"
+    program.write_text(
+        program.read_text(encoding="utf-8").replace(
+            "    tables.write(RUNS / name)",
+            "    tables.write(RUNS / name)\n"
+            "    import pathlib, nnlib.core.seeds\n"
+            "    file = pathlib.Path(nnlib.core.seeds.__file__)\n"
+            "    file.write_text(file.read_text() + '# edited')",
+        ),
+        encoding="utf-8",
+    )
+    result = project.dvc("repro", "--single-item", "train@experiment-1", check=False)
+    assert result.returncode
+    assert "nnlib/core/seeds.py changed while the stage ran" in result.stdout + result.stderr
+    assert (project.folder / "dvc.lock").read_bytes() == lock
 
 
 def test_plots_work_offline_and_are_nothing_to_commit(finished: Project):
@@ -217,7 +305,7 @@ def test_plots_work_offline_and_are_nothing_to_commit(finished: Project):
     assert finished.git("status", "--short", "dvc_plots") == ""
     assert "index.html" in out
     assert not re.search(r'(src|href)="?https?:', page)
-    assert "experiment 2-exact" in page
+    assert "2 with the true derivative" in page
 
 
 def test_a_bad_parameter_is_one_clear_line_and_leaves_every_file_as_it_was(finished: Project, tmp_path: Path):
@@ -235,71 +323,72 @@ def test_a_bad_parameter_is_one_clear_line_and_leaves_every_file_as_it_was(finis
 @pytest.fixture
 def in_a_copy(tmp_path, monkeypatch):
     """The files that `check` reads, in a folder of their own."""
-    for name in ("dvc.yaml", "params.yaml", "data/published/study.yaml"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(REPOSITORY / name, tmp_path / name)
+    shutil.copytree(REPOSITORY / "data/studies", tmp_path / "data/studies")
+    shutil.copy(REPOSITORY / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-STUDY = "data/published/study.yaml"
+STUDY, PARAMS = "data/studies/study.yaml", "params.yaml"
 MISTAKES = {
-    "key": (STUDY, "  figure: grid-costs", "  figur: grid-costs", "claim batch-32-faster-per-step: .*figur"),
-    "figure": (STUDY, "figure: grid-costs", "figure: costs", "claim batch-32-faster-per-step: expected a figure of"),
-    "run": (STUDY, "experiment-3/std_W1", "experiment-33/std_W1", "claim l2-weight-spread: .*, got 'experiment-33'"),
-    "measure": (STUDY, "experiment-3/std_W1", "experiment-3/sd_W1", "claim l2-weight-spread: .*, got 'sd_W1'"),
-    "margin": (
+    "key": (
         STUDY,
-        "high: 0, margin: 0.02",
-        "high: 0, margin: 0",
-        "claim batch-32-faster-per-step: .*a margin above 0",
+        "  every: true\n",
+        "  evry: true\n",
+        r"data/studies/study\.yaml: claims\.0\.evry: no such entry; did",
     ),
-    "explanation": (
+    "quote": (
         STUDY,
-        "    grid-b32-e50-l0.04/test_accuracy: ",
-        "    grid-b32-e51-l0.04/test_accuracy: ",
-        "explanation columns-swapped: expected a published number, got 'grid-b32-e51-l0.04/test_accuracy'",
+        "  quote: ",
+        "  note: ",
+        r"data/studies/study\.yaml: claims\.0: claim batch-32-wins: expected quote",
     ),
-    "alternative": (STUDY, "alternative: one-look", "alternative: one", "explanation one-look: .*fan-in.*, got 'one'"),
-    "explanation's key": (STUDY, "  alternative: one-look", "  other: one-look", "explanation one-look: .*other"),
-    "every": (STUDY, "every: true", "every: yes", "claim batch-32-wins: every: expected True or False, got 'yes'"),
-    "nothing": (STUDY, "{of: grid-b32-e50-l0.01/test_accuracy, m", "{of: null, m", "claim batch-32-wins: of: .*text"),
-    "bound": (STUDY, "low: 0}", "low: '0'}", "claim batch-32-wins: low: expected a number, got '0'"),
+    "run": (
+        STUDY,
+        "experiment-3/std_W1",
+        "experiment-33/std_W1",
+        r"study: claim l2-weight-spread: .*, got 'experiment-33'",
+    ),
+    "measure": (STUDY, "experiment-3/std_W1", "experiment-3/sd_W1", r".*: experiment-3/sd_W1: expected a measure of"),
+    "bound": (STUDY, "low: 0.0}", "low: '0'}", r".*comparisons\.0\.low: expected a number, got '0'"),
     "id": (
         STUDY,
         "- id: best-configuration",
         "- id: batch-32-wins",
-        ".*: claims: expected an id for each, got batch-32-wins 2 times",
+        ".*: claims: expected an id for each, got batch-32",
     ),
-    "published": (
+    "accuracy": (
         STUDY,
         "{test_accuracy: 0.8996}",
-        "{test_accuracy: 89.96 %}",
-        "data/published/study.yaml: published: grid-b32-.*finite number",
+        "{test_accuracy: 89.96}",
+        r".*test_accuracy: expected a fraction from",
     ),
-    "published run": (
+    "explosion": (STUDY, "    validation_cost: 878.8498\n", "", ".*explosion: expected validation_cost among"),
+    "explanation": (STUDY, "  change: fan-in", "  change: fan", "explanation fan-in: expected one of .*, got 'fan'"),
+    "cell": (
         STUDY,
-        "\n  experiment-3:\n",
-        "\n  experiment-33:\n",
-        "data/published/study.yaml: published: experiment-3: test_accuracy: .*number, got None",
+        "{none: experiment-1,",
+        "{none: experiment-0,",
+        ".*cells: expected a run of .*, got 'experiment-0'",
     ),
-    "cost": (STUDY, "validation_cost: 878.8498", "cost: 1", ".*experiment-2: validation_cost: .*number, got None"),
-    "seconds": (
+    "setting": (
         STUDY,
-        "{experiment-1: 138.77",
-        "{experiment-5: 138.77",
-        ".*: seconds: experiment-1: .*number, got None",
+        "settings: {batchnorm: exact}",
+        "settings: {batchnorm: exct}",
+        r"study: runs\.2-exact: batchnorm: ",
     ),
-    "counting": (STUDY, "epochs: 99", "epoch: 99", ".*: counting: epochs: .*number, got None"),
-    "none": (STUDY, "{test_accuracy: 0.8996}", "", "data/published/study.yaml: published: grid-b32-.*got None"),
-    "instead": (
-        STUDY,
-        "l0.04/test_accuracy: grid-b32-e100-l0.04/test_accuracy",
-        "l0.04/test_accuracy: grid-b32-e100-l0.04/test_acuracy",
-        "explanation columns-swapped: expected a published number, got 'grid-b32-e100-l0.04/test_acuracy'",
+    "change": (
+        PARAMS,
+        "      initialization: he_fan_in",
+        "      initialisation: x",
+        r"explanations\.changes\.fan-in: study",
     ),
-    "layer": (STUDY, "experiment-1/mean_W1, ", "experiment-1/mean_W01, ", "claim .*: expected a measure of"),
-    "label": ("dvc.yaml", "      2-exact:", "      2-new: {}\n      2-exact:", "experiment-2-new: expected a label"),
+    "renamed": (
+        PARAMS,
+        "  eval_every: 100",
+        "  look_every: 100",
+        r"params\.yaml: .*stopping\.look_every: no such entry; it is",
+    ),
 }
 
 
@@ -314,23 +403,25 @@ def test_what_does_not_fit_together_is_one_line_before_anything(file, old, new, 
         check.main(parameters.load())
 
 
+def test_check_reads_no_drawing_code_and_no_torch():
+    program = (
+        "import sys, stages.check; print([name for name in ('torch', 'numpy', 'matplotlib') if name in sys.modules])"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True).stdout
+    assert loaded == "[]\n"
+
+
 def test_too_few_replicas_are_told_at_the_start(in_a_copy, capsys):
-    check.main(parameters.load().model_copy(update={"replicas": 3}))
-    assert re.search(r"replicas: 3 decide no claim.*at least 12", capsys.readouterr().out)
-
-
-def test_claims_about_what_is_not_trained_cost_no_replicas(in_a_copy, capsys):
-    params = parameters.load()
-    few = params.grid.model_copy(update={"batch_size": [7]})
-    network = params.network.model_copy(update={"layers_dims": [784, 10]})
-    check.main(params.model_copy(update={"replicas": 3, "grid": few, "network": network}))
-    assert re.search(r"replicas: 3 decide no claim.*at least 11", capsys.readouterr().out)
+    check.main(parameters.load().replace(replicas=3))
+    told = capsys.readouterr().out
+    assert re.search(r"replicas: 3 decide no claim.*at least 1\d", told)
+    assert "chance.crossed: 3 replicas cannot fill 10" in told
 
 
 @pytest.mark.parametrize(
     ("update", "says"),
     [
-        ({"replicas": 10**8}, "replicas: 100000000 need about"),
+        ({"replicas": 100_000}, "replicas: 100000 need about"),
         ({"batch_size": 100_000}, "batch_size: expected"),
         ({"device": "cuda"}, "params.yaml: device: expected cuda"),
     ],
@@ -341,36 +432,32 @@ def test_what_only_the_data_or_the_machine_can_tell_is_named_before_training(upd
 
     if "device" in update and torch.cuda.is_available():
         pytest.skip("there is a GPU here")
+    if "replicas" in update:
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 2**30}))
     monkeypatch.chdir(finished.folder)
     monkeypatch.setenv("REPLICA_STORE", str(finished.folder / "data/replicas"))
     monkeypatch.setattr(train, "save_tensors", None)
-    params = parameters.load().model_copy(update=update)
+    params = parameters.load().replace(**update)
     with pytest.raises((InputError, MemoryError), match=f"^{says}"):
         train.main(params, "experiment-1")
 
 
-def test_a_stage_without_its_arguments_says_how_it_is_used(finished: Project):
-
-    result = finished.python("stages.train", check=False)
-    assert result.returncode == 2
-    assert result.stderr.startswith("usage: python -m stages.train")
-
-
 def test_a_letter_that_the_terminal_lacks_stops_nothing(finished: Project):
-    listed = finished.run(sys.executable, "-m", "stages.store", PYTHONIOENCODING="ascii", PYTHONUTF8="0").stdout
-    assert re.search(r"batch 32  \? 0.01 ", listed)
+    listed = finished.run(
+        sys.executable, "-m", "stages.train", "λ", check=False, PYTHONIOENCODING="ascii", PYTHONUTF8="0"
+    )
+    assert "got '?'" in listed.stderr
 
 
 def test_the_store_is_listed_and_pruned(finished: Project, tmp_path: Path):
-
     project = finished.copy(tmp_path / "copy")
-    listed = project.python("stages.store").stdout
-    assert f"{len(entries(project))} entries" in listed
-    assert "λ" in listed
+    assert f"{len(project.entries())} entries" in project.python("stages.store").stdout
     project.set(l2=0.07)
-    project.dvc("repro", "experiment@3")
-    before = len(entries(project))
-    pruned = project.python("stages.store", "prune").stdout
-    assert "removed 0 of" in pruned
+    project.dvc("repro", "train@experiment-3")
+    before = len(project.entries())
+    assert "removed 0 of" in project.python("stages.store", "prune").stdout
     project.git("checkout", "params.yaml")
+    shared = project.python("stages.store", "prune", check=False, REPLICA_STORE="data/replicas")
+    assert shared.returncode
+    assert "other clones" in shared.stdout
     assert f"removed 2 of {before} entries" in project.python("stages.store", "prune").stdout
