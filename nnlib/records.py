@@ -48,6 +48,7 @@ EXPECTED = {
     "dict_type": "a mapping",
     "model_type": "a mapping",
     "string_type": "text",
+    "string_pattern_mismatch": "text that matches {pattern}",
     "too_short": "at least {min_length} values",
     "too_long": "at most {max_length} values",
     "greater_than": "a number above {gt}",
@@ -128,8 +129,8 @@ def line(name: str, problem: Any, schema: Any = None, renamed: Mapping[str, str]
     if problem["type"] == "value_error" and isinstance(problem["ctx"]["error"], InputError):
         # A check of a whole record says itself which of its entries do not fit.
         return f"{key}: {problem['ctx']['error']}" if problem["loc"] else str(problem["ctx"]["error"])
-    own = problem["msg"].removeprefix("Input should be ")
-    expected = EXPECTED.get(problem["type"], own).format(**problem.get("ctx", {}))
+    template = EXPECTED.get(problem["type"])
+    expected = template.format(**problem.get("ctx", {})) if template else problem["msg"].removeprefix("Input should be ")
     return f"{key}: expected {expected}, got {what(problem['input'])}"
 
 

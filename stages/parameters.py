@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -149,7 +150,7 @@ def check(raw: Any) -> Parameters:
         In one line, with each key that is unknown, missing or out of range: its name, what was expected, what came.
     """
     try:
-        params = Parameters.model_validate(raw)
+        params = Parameters.model_validate(_numbers(raw))
     except ValidationError as error:
         raise InputError(explain(error, Parameters, RENAMED)) from None
     # These have defaults where nnlib is called; here every value stands in the file.
@@ -158,6 +159,20 @@ def check(raw: Any) -> Parameters:
         for missing in section.__class__.model_fields.keys() - section.model_fields_set:
             raise InputError(f"{name}.{missing}: expected a value, it is missing")
     return params
+
+
+def _numbers(raw: Any) -> Any:
+    """The same with numbers as numbers, however YAML, DVC or Hydra write them: 32.0 for 32, "1e-4" for 0.0001."""
+    if isinstance(raw, dict):
+        return {key: _numbers(value) for key, value in raw.items()}
+    if isinstance(raw, list):
+        return [_numbers(value) for value in raw]
+    if isinstance(raw, str):
+        try:
+            return _numbers(float(raw)) if re.fullmatch(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?", raw) else raw
+        except ValueError:
+            return raw
+    return int(raw) if isinstance(raw, float) and raw.is_integer() and abs(raw) < 2**63 else raw
 
 
 def load(path: str | Path = PARAMETERS) -> Parameters:

@@ -11,17 +11,17 @@ from pipeline import REPOSITORY
 
 from nnlib.errors import InputError
 from stages import parameters
-from stages.parameters import parse_yaml
+from stages.yaml_files import parse_yaml, read_yaml
 
-RAW = parameters.read_yaml(REPOSITORY / "params.yaml")
+RAW = read_yaml(REPOSITORY / "params.yaml")
 
 
 def changed(path: str, value: object) -> dict:
     *sections, name = path.split(".")
     raw = deepcopy(RAW)
     section = raw
-    for one in sections:
-        section = section[one]
+    for key in sections:
+        section = section[key]
     section[name] = value
     return raw
 
@@ -66,22 +66,21 @@ def test_threads_are_a_number_or_all():
     ("path", "value", "line"),
     [
         ("l2", -1, "l2: expected a number of at least 0, got -1"),
-        ("l2", float("inf"), "l2: expected a number of at most 1e+38, got inf"),
+        ("l2", float("inf"), "l2: expected a finite number, got inf"),
         ("l2", True, "l2: expected a number, got True"),
-        ("l2", 1e-60, "l2: expected 0, or a number of at least 1e-37, got 1e-60"),
-        ("learning_rate", 1e-60, "learning_rate: expected a number of at least 1e-37, got 1e-60"),
-        ("stopping.patience", 10**20, f"stopping.patience: expected a number less than {2**63}, got 1"),
+        ("l2", 1e-60, "l2: expected 0, or a number from 1e-37 to 1e"),
+        ("learning_rate", 1e39, "learning_rate: expected "),
+        ("learning_rate", 1e-60, "learning_rate: expected "),
+        ("stopping.patience", 10**20, f"stopping.patience: expected a number below {2**63}, got 1"),
         ("grid.l2", [0.0, -0.0], "grid.l2: expected values that differ in their first six digits, got"),
         ("l2", "strong", "l2: expected a number, got 'strong'"),
         ("epochs", 0, "epochs: expected a number of at least 1, got 0"),
         ("epochs", 1.5, "epochs: expected a whole number, got 1.5"),
-        ("learning_rate", "abc", "learning_rate: expected a number, got 'abc'"),
-        ("learning_rate", 1e39, "learning_rate: expected a number of at most 1e+38, got 1e"),
-        ("seed", 2**62, f"seed: expected a number less than {2**62}, got {2**62}"),
-        ("learning_rate", 0, "learning_rate: expected a number of at least 1e-37, got 0"),
+        ("seed", 2**62, f"seed: expected a number below {2**62}, got {2**62}"),
+        ("learning_rate", 0, "learning_rate: expected a number above 0, got 0"),
         ("replicas", None, "replicas: expected a whole number, got None"),
-        ("bacth_size", 32, "bacth_size: no such parameter; did you mean 'batch_size'?"),
-        ("grid.epoch", [1], "grid.epoch: no such parameter; did you mean 'epochs'?"),
+        ("bacth_size", 32, "bacth_size: no such entry; did you mean 'batch_size'?"),
+        ("grid.epoch", [1], "grid.epoch: no such entry; did you mean 'epochs'?"),
         ("grid.batch_size", [], "grid.batch_size: expected at least 1 values, got []"),
         ("grid.l2", [0.1, 0.1], "grid.l2: expected values that differ in their first six digits, got [0.1, 0.1]"),
         ("grid.l2", [0.01, 0.01000000001], "grid.l2: expected values that differ in their first six digits, got"),
@@ -90,26 +89,16 @@ def test_threads_are_a_number_or_all():
         ("threads", 0, "threads: expected a number of at least 1, got 0"),
         ("threads", "all", "threads: expected a whole number, got 'all'"),
         ("grid.l2", ["x"], "grid.l2.0: expected a number, got 'x'"),
-        ("preprocess.test", 1, "preprocess.test: expected a number less than 1, got 1"),
+        ("preprocess.test", 1, "preprocess.test: expected a number below 1, got 1"),
         ("network.layers_dims", [784, 20], "network.layers_dims: expected 784 pixels first and 10 classes last"),
-        ("reshuffle", "yes", "reshuffle: expected true or false, got 'yes'"),
-        ("alternatives.changes", {}, "alternatives.changes: expected at least 1 values, got {}"),
-        (
-            "alternatives.changes.one-look",
-            {"patience": 0},
-            "alternatives.changes.one-look.patience: expected a number of at least 1",
-        ),
-        (
-            "alternatives.changes.one-look",
-            {"patient": 1},
-            "alternatives.changes.one-look.patient: no such parameter; did you mean 'pat",
-        ),
-        (
-            "alternatives.changes.One look",
-            {},
-            "alternatives.changes.One look.[key]: expected a name of small letters, digits and hyp",
-        ),
-        ("stopping", None, "stopping: expected a section of parameters, got None"),
+        ("network.initialization", "he", "network.initialization: expected 'he_fan_in', "),
+        ("shuffle", True, "shuffle: expected 'every_epoch', 'once' or 'never', got True"),
+        ("reshuffle", True, "reshuffle: no such entry; it is now shuffle: every_epoch, once or never"),
+        ("stopping.look_every", 5, "stopping.look_every: no such entry; it is now stopping.eval_every"),
+        ("timing", {}, "timing: no such entry; it is now the benchmark"),
+        ("explanations.changes", {}, "explanations.changes: expected at least 1 values, got {}"),
+        ("explanations.changes.One look", {}, "explanations.changes.One look.[key]: expected "),
+        ("stopping", None, "stopping: expected a mapping, got None"),
     ],
 )
 def test_a_mistake_is_one_line(path: str, value: object, line: str):
@@ -117,10 +106,15 @@ def test_a_mistake_is_one_line(path: str, value: object, line: str):
         parameters.check(changed(path, value))
 
 
-def test_a_missing_parameter_is_named():
-    raw = dict(RAW)
-    del raw["epochs"]
-    with pytest.raises(ValueError, match=r"^epochs: expected a value, it is missing$"):
+@pytest.mark.parametrize("path", ["epochs", "stopping.patience", "normalization.epsilon", "grid.l2"])
+def test_a_missing_parameter_is_named(path):
+    *sections, name = path.split(".")
+    raw = deepcopy(RAW)
+    section = raw
+    for key in sections:
+        section = section[key]
+    del section[name]
+    with pytest.raises(ValueError, match=rf"^{path}: expected a value, it is missing$"):
         parameters.check(raw)
 
 
@@ -147,7 +141,7 @@ PATHS = [
     "stopping.threshold",
     "other",
     "grid.x",
-    "alternatives.changes.x",
+    "explanations.changes.x",
 ]
 
 
@@ -160,7 +154,7 @@ def test_any_mapping_gives_parameters_or_one_line(path: str, value: object):
 
 @given(value=json)
 def test_any_file_gives_parameters_or_one_line(value: object):
-    with pytest.raises(ValueError, match=r"(expected|no such parameter)"):
+    with pytest.raises(ValueError, match=r"(expected|no such entry)"):
         parameters.check(value)
 
 
@@ -168,5 +162,5 @@ def test_any_file_gives_parameters_or_one_line(value: object):
 def test_a_file_that_is_not_such_yaml_is_refused(text: str, tmp_path: Path):
     path = tmp_path / "params.yaml"
     path.write_text(text)
-    with pytest.raises(ValueError, match=r"params\.yaml: (not YAML|the file|seed)"):
+    with pytest.raises(ValueError, match=r"params\.yaml: (not YAML|the record|seed)"):
         parameters.load(path)
