@@ -32,8 +32,8 @@ def run(main: Callable[..., Any]) -> None:
     # A letter that a terminal or a pipe lacks, λ on some Windows, is no reason to lose a run.
     for stream in (sys.stdout, sys.stderr):
         cast(TextIOWrapper, stream).reconfigure(errors="replace")
-    if "DVC_ROOT" in os.environ:
-        threading.Thread(target=_end_with_parents, daemon=True).start()
+    if "DVC_STAGE" in os.environ:
+        threading.Thread(target=_end_with_dvc, daemon=True).start()
     before = _sources()
     try:
         main(parameters.load(), *sys.argv[1:])
@@ -59,11 +59,12 @@ def _changed(before: dict[Path, bytes]) -> Iterator[str]:
             yield path.relative_to(HERE).as_posix()
 
 
-def _end_with_parents() -> None:
-    """Interrupt this process when DVC, or the shell that it started this process with, is no more."""
+def _end_with_dvc() -> None:
+    """Interrupt this process when DVC, or a shell between it and this process, is no more."""
     import psutil
 
-    parents = psutil.Process().parents()[:2]
-    while all(parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE for parent in parents):
+    above = psutil.Process().parents()
+    dvc = next((place for place, parent in enumerate(above) if "dvc" in " ".join(parent.cmdline())), -1)
+    while all(parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE for parent in above[: dvc + 1]):
         time.sleep(1)
     _thread.interrupt_main()
