@@ -168,9 +168,9 @@
     share: () => ({ at: (value) => value, ticks: [0, .5, 1].map((share) => [share, percent(share, 0)]) }),
   };
   const CURVES = [
-    { name: "sumSquaredWeights", title: "Σ W², all squared weights together", scale: "log", mark: "sum_squared_weights" },
+    { name: "sumSquaredWeights", title: "Σ W², the sum of all squared weights", scale: "log", mark: "sum_squared_weights" },
     { name: "accuracy", title: "Accuracy", scale: "share" },
-    { name: "cost", title: "Mini-batch cost with L2 term", scale: "log", mark: "cost" },
+    { name: "cost", title: "Mini-batch cost", scale: "log", mark: "cost" },
   ];
   const inWords = { log: number, share: percent };
   const shortStep = (steps) => (steps < 1000 ? String(steps) : `${steps / 1000}k`);
@@ -196,7 +196,7 @@
       if (!width) return;
       const em = parseFloat(getComputedStyle(svg).fontSize);
       const [left, right, top, bottom] = [3.2 * em, .8 * em, .7 * em, 1.4 * em];
-      const { at, ticks } = SCALES[kind]([...curves.flat().map((point) => point[name]), ...(mark ? [mark.value] : [])]);
+      const { at, ticks } = SCALES[kind]([...curves.flat().map((point) => point[name]), ...(mark ? [1, mark.value] : [])]);
       const end = Math.max(step(), 1000);
       const x = (steps) => left + ((width - left - right) * steps) / end;
       const y = (value) => top + (height - top - bottom) * (1 - at(value));
