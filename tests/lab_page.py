@@ -25,7 +25,7 @@ HTML = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Labs
 
 def write_page(path, *labs: str, **context: Any) -> str:
     """A page with these labs; its address."""
-    templates = environment()
+    templates, context = environment(), {"digits": {}} | context
     body = "\n".join(templates.get_template(f"labs/{lab}.html.j2").render(context) for lab in ("shared", *labs))
     style = STYLE % (variables("light"), variables("dark"))
     path.write_text(HTML % (style, body), encoding="utf-8")
@@ -56,7 +56,7 @@ class LabPage:
     def script(self, source, *arguments):
         return self.driver.execute_script(source, *arguments)
 
-    def until(self, true, *wanted):
+    def until(self, true):
         """Waits until it is true; what it was in the end."""
         return WebDriverWait(self.driver, 60, poll_frequency=0.05).until(lambda _: true())
 

@@ -86,12 +86,12 @@
 
   /** What has become of a network that no longer learns. */
   function fate({ points, radial, diverged }) {
-    if (diverged !== null) return `diverged at step ${whole(diverged)}, its numbers are too large to go on`;
+    if (diverged !== null) return `diverged at step ${whole(diverged)}: its numbers are too large to go on`;
     const recent = points.slice(-SAME_ANSWER);
     if (points.length < 2) return "";
-    if (radial.includes(null)) return "dead, no gradient reaches its hidden layers";
+    if (radial.includes(null)) return "is dead: no gradient reaches its hidden layers";
     if (recent.length === SAME_ANSWER && recent.every(({ predictedClasses }) => predictedClasses === 1)) {
-      return "dead, it gives every digit the same answer";
+      return "is dead: it gives every digit the same answer";
     }
     return "";
   }
@@ -194,9 +194,10 @@
       svg.setAttribute("aria-label", `${title}, against steps. At step ${whole(step())}: ` +
         trainers.map(({ label }, i) => `${label} ${last[i]}`).join(", ") + (mark ? `. ${mark.label}: ${number(mark.value)}` : ""));
       if (!width) return;
+      const shown = curves.flat().map((point) => point[name]);
       const em = parseFloat(getComputedStyle(svg).fontSize);
       const [left, right, top, bottom] = [3.2 * em, .8 * em, .7 * em, 1.4 * em];
-      const { at, ticks } = SCALES[kind]([...curves.flat().map((point) => point[name]), ...(mark ? [1, mark.value] : [])]);
+      const { at, ticks } = SCALES[kind](shown.length ? [...shown, ...(mark ? [mark.value] : [])] : [1, mark?.value ?? 100]);
       const end = Math.max(step(), 1000);
       const x = (steps) => left + ((width - left - right) * steps) / end;
       const y = (value) => top + (height - top - bottom) * (1 - at(value));
@@ -275,10 +276,10 @@
     const fates = trainers.map((trained) => [trained.label, fate(trained)]).filter(([, said]) => said);
     const told = [
       refused && `${refused}.`,
-      ...fates.map(([label, said]) => `${label}: ${said}.`),
+      ...fates.map(([label, said]) => `“${label}” ${said}.`),
       !ready ? "Getting ready." : over ? `Stopped at step ${whole(step())}, where the study stops.`
         : lost ? "Reset starts anew." : wanted && !going() ? "Paused while out of sight."
-        : wanted ? fates.length < trainers.length && "Training." : step() ? `Paused at step ${whole(step())}.`
+        : wanted ? fates.length < trainers.length && "Training." : looping ? "Pausing." : step() ? `Paused at step ${whole(step())}.`
         : "Nothing is trained yet.",
     ].filter(Boolean).join(" ");
     if (status.textContent !== told) status.textContent = told;

@@ -82,7 +82,7 @@
     const marks = [shape("line", { x2: "100%", y1: "50%", y2: "50%", class: "base" }),
       ...finite(accuracies).map((share) => shape("circle", { cx: place(share), cy: "50%", r: ".3em", class: "dot" }))];
     const own = published === null ? [] : [shape("svg", { x: place(published), y: "50%", overflow: "visible" })];
-    own[0]?.append(shape("path", { d: "M0-8 8 0 0 8-8 0Z", class: "published" }));
+    own[0]?.append(shape("rect", { x: "-.4em", y: "-.4em", width: ".8em", height: ".8em", transform: "rotate(45)", class: "published" }));
 
     function fill() {
       const runs = finite(last?.runs[i] ?? []), value = last?.means[i];
@@ -109,7 +109,7 @@
     for (const { fill } of rows) fill();
     find(".clear").disabled = !drawn;
     if (!last) status.textContent = "Nothing is drawn yet.";
-    else if (pending) return;
+    else if (pending) status.textContent = "Drawing.";
     else if (drawn > 1 && right >= 0) {
       status.textContent = `${won[right]} of ${drawn} studies name ${experiments[right].label}, the best over all our runs.`;
     } else if (last.named === null) status.textContent = "No experiment is the best alone: nothing to name.";
@@ -181,7 +181,8 @@
   find(".clear").addEventListener("click", startAnew);
 
   find(".rows").replaceChildren(...rows.map(({ row }) => row));
-  find(".axis").replaceChildren(...[from, (from + to) / 2, to].map((share) => element("span", { textContent: percent(share) })));
+  find(".axis").replaceChildren(element("span", {},
+    ...[from, (from + to) / 2, to].map((share) => element("small", { textContent: percent(share) }))));
   find(".published-key").hidden = experiments.every(({ published }) => published === null);
   find(".elsewhere").hidden = !others.length;
   find(".others").replaceChildren(...others.map(([who, key]) => {
