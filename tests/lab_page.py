@@ -47,7 +47,8 @@ class LabPage:
         return self.driver.find_elements(By.CSS_SELECTOR, f"#{self.lab} {selector}")
 
     def text(self, selector):
-        return " ".join(self.find(selector).text.split())
+        """Its text, in sight or not."""
+        return " ".join(self.find(selector).get_attribute("textContent").split())
 
     @property
     def status(self):
@@ -57,8 +58,7 @@ class LabPage:
         return self.driver.execute_script(source, *arguments)
 
     def until(self, true):
-        """Waits until it is true; what it was in the end."""
-        return WebDriverWait(self.driver, 60, poll_frequency=0.05).until(lambda _: true())
+        WebDriverWait(self.driver, 60, poll_frequency=0.05).until(lambda _: true())
 
     def in_view(self, element):
         self.script("arguments[0].scrollIntoView({ block: 'center', behavior: 'instant' })", element)

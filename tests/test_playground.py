@@ -203,10 +203,10 @@ def test_weights_are_rounded_by_half_a_step_at_most_and_the_agreement_is_told(pa
         step = given["W1"].double().abs().amax(1, keepdim=True) / 127
         assert ((rounded["W1"] - given["W1"]).abs() <= 0.501 * step).all()
         before, after = (
-            l_model_forward(TEST[0].double(), {name: value.double() for name, value in one.items()}, NETWORKS[key][2])[0]
+            l_model_forward(TEST[0].double(), {name: value.double() for name, value in one.items()}, NETWORKS[key][2])
             for one in (given, rounded)
         )
-        shares.append((before.argmax(0) == after.argmax(0)).double().mean().item())
+        shares.append((before[0].argmax(0) == after[0].argmax(0)).double().mean().item())
     assert packed["agreement"] == pytest.approx(min(shares), abs=0.001)
     assert packed["agreement"] < 1
 
@@ -408,8 +408,9 @@ def test_layers_show_the_activations_before_batch_norm_on_one_log_scale(page, pa
     low, high = packed["decades"]
     for key in NETWORKS:
         heights = page.script(
-            """return [...document.querySelectorAll(`#playground [data-key=${arguments[0]}] .units`)].map((row) =>
-              [...row.children].map((unit) => parseFloat(getComputedStyle(unit, "::after").height) / unit.clientHeight));""",
+            """const share = (unit) => parseFloat(getComputedStyle(unit, "::after").height) / unit.clientHeight;
+            const rows = document.querySelectorAll(`#playground [data-key=${arguments[0]}] .units`);
+            return [...rows].map((row) => [...row.children].map(share));""",
             key,
         )
         for values, shown in zip(page.forward(key, 2)["activations"], heights, strict=True):

@@ -89,9 +89,9 @@ def opened(driver, addresses):
 
 def drawn(page):
     """Of each experiment the accuracies of the last study, as its picture says them."""
-    labels = {row.get_attribute("data-key"): row for row in page.find_all(".row")}
-    said = {key: row.find_element("css selector", "svg").get_attribute("aria-label") for key, row in labels.items()}
-    return {key: [float(x) for x in re.findall(r"[\d.]+(?=\s%)", text.partition("drawn")[2])] for key, text in said.items()}
+    rows = page.script("""return [...document.querySelectorAll("#roulette .row")].map((row) =>
+      [row.dataset.key, row.querySelector("svg").getAttribute("aria-label").split("drawn")[1] ?? ""])""")
+    return {key: [float(share) for share in re.findall(r"[\d.]+(?=\s%)", said)] for key, said in rows}
 
 
 def tally(page):
@@ -141,7 +141,7 @@ def test_slider_and_number_choose_the_runs(opened):
     page.find("[name=runs]").send_keys(Keys.ARROW_RIGHT * 4)
     for runs, number in (5, "12"), (12, "99"), (12, ""):
         share = f"{100 * studies[runs - 1][1]:.0f} %"
-        assert page.text(".answer") == f"With {runs} runs of each, {share} of all studies name b <plain>, the best over all our runs."
+        assert page.text(".answer").startswith(f"With {runs} runs of each, {share} of all studies name b <plain>, ")
         page.find("[name=exact]").send_keys(Keys.CONTROL + "a" + Keys.NULL + Keys.DELETE + number + Keys.TAB)
     assert page.find("[name=exact]").get_attribute("value") == "12"
 
@@ -151,7 +151,8 @@ def test_every_run_is_a_dot_where_its_accuracy_is_and_the_studys_a_diamond(opene
     low, high = 0.1 - 0.84 * 0.03, 0.94 + 0.84 * 0.03
     for key, shares in TABLES["four"].items():
         places = page.script(
-            "return [...document.querySelectorAll(`[data-key=${arguments[0]}] .dot`)].map((dot) => parseFloat(dot.getAttribute('cx')))",
+            "const dots = document.querySelectorAll(`[data-key=${arguments[0]}] .dot`);"
+            "return [...dots].map((dot) => parseFloat(dot.getAttribute('cx')))",
             key,
         )
         assert places == pytest.approx([100 * (x - low) / (high - low) for x in shares if not isnan(x)])
@@ -173,8 +174,8 @@ def test_without_a_best_nothing_is_named(opened, name):
         assert [cell.text for cell in page.find_all(".mean")] == ["diverged"] * 2
 
 
-@pytest.mark.parametrize("state", ["#roulette?n=0&seed=-1&draws=x", "#roulette?n=31", "#roulette?%E0%A4%A", "#roulette?n=2e1", "#"])
+@pytest.mark.parametrize("state", ["n=0&seed=-1&draws=x", "n=31", "%E0%A4%A", "n=2e1", "?"])
 def test_nonsense_in_the_address_opens_the_default(opened, state):
-    page = opened(state=state)
+    page = opened(state=f"#roulette?{state}")
     assert page.text(".answer").startswith("With 1 run of each")
     assert page.status == "Nothing is drawn yet."

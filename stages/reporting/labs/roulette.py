@@ -1,4 +1,4 @@
-"""What studies of n runs of each experiment would name as the best: every combination counted, or many studies drawn."""
+"""What studies of n runs of each experiment would name as the best."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def roulette_data(
 
 
 def _wins(tables: Sequence[np.ndarray]) -> list[int]:
-    """Of all combinations of one replica of each, in how many each is the best alone; who diverged is worse than all."""
+    """Of all combinations of one replica of each, in how many each is the best alone; diverged ones are never best."""
     finite = [sorted(table[np.isfinite(table)].tolist()) for table in tables]
     lost = [len(table) - len(values) for table, values in zip(tables, finite, strict=True)]
 
@@ -97,7 +97,7 @@ def _drawn(tables: Sequence[np.ndarray], runs: int, draws: int) -> list[float]:
 
 
 def _means(drawn: np.ndarray) -> np.ndarray:
-    """Of each row the mean of what is finite, −∞ where nothing is; rounded, so that a tie is one in any order of runs."""
+    """Of each row the mean of what is finite, −∞ where nothing is; rounded, so that ties do not hang on the order."""
     finite = np.isfinite(drawn)
     count = finite.sum(1)
     means = np.where(finite, drawn, 0).sum(1) / np.maximum(count, 1)
