@@ -1,6 +1,7 @@
-"""How fast the report's lab trains in a browser: python -m benchmarks.lab [--rounds N]
+"""How fast the report's lab trains in a browser: python -m benchmarks.lab [--rounds N] [--page FILE]
 
-Opens the committed page in headless Chromium, lets the lab train as it is, and writes the table lab.md.
+Opens the page, the committed one if no other is given, in headless Chromium, lets the lab train as it is, two networks
+side by side and one alone, and writes the table lab.md.
 """
 
 from __future__ import annotations
@@ -8,57 +9,60 @@ from __future__ import annotations
 import argparse
 import shutil
 import time
+from pathlib import Path
 
 from selenium import webdriver
 
 from benchmarks.common import FOLDER, cpu, markdown, spread, warn_if_busy
 from nnlib.data.files import write_text
 
-PAGE = (FOLDER.parent / "reports" / "report.html").as_uri()
-STEPS = (5_000, 20_000)
+PAGE = FOLDER.parent / "reports" / "report.html"
+STEPS = 10_000
+NETWORKS = {"both": "two side by side", "straight_through": "derivative left out", "exact": "true derivative"}
 REACHED = """const [steps, done] = arguments;
-const look = () => (explosion.points.at(-1)?.step >= steps ? done() : setTimeout(look, 20));
-look();"""
+const wait = () => (Object.values(explosion.points).every((points) => points.at(-1)?.step >= steps)
+  ? done() : setTimeout(wait, 20));
+wait();"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--page", type=Path, default=PAGE)
+    arguments = parser.parse_args()
     warn_if_busy()
     options = webdriver.ChromeOptions()
     options.binary_location = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), "")
     for option in ("--headless=new", "--no-sandbox", "--disable-gpu"):
         options.add_argument(option)
+    page = arguments.page.resolve().as_uri()
     with webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver"))) as browser:
-        trained = [train(browser) for _ in range(rounds)]
         version = browser.capabilities["browserVersion"]
-    rows = []
-    for steps, seconds in zip(STEPS, zip(*(times for times, _ in trained), strict=True), strict=True):
-        rate = spread([steps / second for second in seconds])
-        rows.append((f"{steps:,}", f"{spread(seconds)[0]:.1f}", *(f"{value:,.0f}" for value in rate)))
-    growth = spread([grown for _, grown in trained])[0]
+        # All take turns, so that a busy moment meets all alike.
+        rounds = [{rule: train(browser, page, rule) for rule in NETWORKS} for _ in range(arguments.rounds)]
+    rows = [
+        (name, *(f"{rate:,.0f}" for rate in spread([STEPS / seconds[rule] for seconds in rounds])))
+        for rule, name in NETWORKS.items()
+    ]
     text = (
-        f"The page's lab as it opens, in Chromium {version.partition('.')[0]}: medians of {rounds} rounds. Σ W² after "
-        f"{STEPS[-1]:,} steps is {growth:,.0f} times what it was. {cpu()}.\n\n"
-        + markdown(("steps", "seconds", "steps per second", "slowest", "fastest"), rows)
+        f"The page's lab in Chromium {version.partition('.')[0]}: steps a second of each network over its first "
+        f"{STEPS:,} steps, medians of {arguments.rounds} rounds. {cpu()}.\n\n"
+        + markdown(("networks", "steps per second", "slowest", "fastest"), rows)
     )
     write_text(FOLDER / "lab.md", text)
     print(text)
 
 
-def train(browser: webdriver.Chrome) -> tuple[list[float], float]:
-    """The seconds until the lab has made so many steps, and how many times Σ W² has grown."""
-    browser.get(PAGE)
+def train(browser: webdriver.Chrome, page: str, rule: str) -> float:
+    """The seconds until every network has made so many steps."""
+    browser.get("about:blank")
+    browser.get(f"{page}#explosion?rule={rule}")
     browser.set_script_timeout(300)
     browser.execute_async_script(REACHED, 0)
-    start, seconds = time.perf_counter(), []
+    start = time.perf_counter()
     browser.execute_script("document.querySelector('#explosion .start').click()")
-    for steps in STEPS:
-        browser.execute_async_script(REACHED, steps)
-        seconds.append(time.perf_counter() - start)
-    first, last = browser.execute_script("return [0, -1].map((i) => explosion.points.at(i).sumSquaredWeights)")
-    return seconds, last / first
+    browser.execute_async_script(REACHED, STEPS)
+    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -1,225 +1,181 @@
-"""The report's seed roulette: its counts against every combination, and in a real browser."""
+"""The report's roulette: its shares against every possible draw, and the lab in a real browser."""
 
 import json
-import random
+import re
 from collections import Counter
 from itertools import product
-from math import inf, isnan, nan
+from math import isnan, nan
+from statistics import mean
 
 import pytest
-from sections import assert_fits_and_can_be_read, in_view, show, touch, write_page
-from selenium.webdriver import ActionChains, Keys
-from selenium.webdriver.common.by import By
+from lab_page import LabPage, write_page
+from selenium.webdriver import Keys
 
-from stages.reporting.colours import variable
-from stages.reporting.labels import LABELS
-from stages.reporting.labs.roulette import roulette_data
+from stages.reporting.labs.roulette import Experiment, roulette_data
 
-FOUR = list(LABELS)[:4]
 TABLES = {
-    "four": dict(zip(FOUR, ([0.91, 0.92, 0.9], [0.93, nan, 0.92], [0.94, 0.9, 0.92], [0.89, 0.9, 0.1]), strict=True)),
-    "one replica": dict(zip(FOUR, ([0.91], [0.93], [0.94], [0.89]), strict=True)),
-    "diverged": {key: [nan, nan] for key in FOUR},
-    "two": {"experiment-4-exact": [0.9, 0.8], "experiment-1": [0.9, 0.95]},
+    "four": {"a": [0.91, 0.92, 0.9], "b": [0.93, nan, 0.92], "c": [0.94, 0.9, 0.92], "d": [0.89, 0.9, 0.1]},
+    "one replica": {"a": [0.91], "b": [0.93], "c": [0.94], "d": [0.89]},
+    "diverged": {"a": [nan, nan], "b": [nan, nan]},
+    "two": {"b": [0.9, 0.8], "a": [0.9, 0.95, nan]},
+    "alike": {"a": [0.9, 0.8], "b": [0.8, 0.9]},
 }
-SHARES = [("L2 <helps>", 0.87), ("Batch norm does not", 0.125)]
+
+
+def record(table, others=None, **options):
+    experiments = {
+        key: Experiment(f"{key} <plain>", "var(--blue)", values, 0.905 if key == "a" else None)
+        for key, values in table.items()
+    }
+    return roulette_data(experiments, others, **options)
+
+
+def named(means):
+    """The key with the highest mean, if it is one alone."""
+    finite = {key: value for key, value in means.items() if value is not None}
+    best = [key for key, value in finite.items() if value > max(finite.values()) - 1e-9]
+    return best[0] if len(best) == 1 else None
+
+
+def mean_of(runs):
+    finite = [run for run in runs if not isnan(run)]
+    return mean(finite) if finite else None
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_counts_are_those_of_all_combinations(name):
+@pytest.mark.parametrize("runs", [1, 2])
+def test_shares_are_those_of_all_studies(name, runs):
     table, counted = TABLES[name], Counter()
-    for hand in product(*table.values()):
-        shares = [-inf if isnan(share) else share for share in hand]
-        best = [key for key, share in zip(table, shares, strict=True) if share == max(shares) > -inf]
-        counted[best[0] if len(best) == 1 else "tie" if best else "none"] += 1
-    record = roulette_data(table)
-    assert {one["key"]: one["wins"] for one in record["experiments"]} == {key: counted[key] for key in table}
-    assert record["ties"] == counted["tie"]
-    assert record["combinations"] == counted.total()
+    for study in product(*(list(product(values, repeat=runs)) for values in table.values())):
+        counted[named({key: mean_of(drawn) for key, drawn in zip(table, study, strict=True)})] += 1
+    expected = [counted[key] / counted.total() for key in table]
+    found = record(table, most_runs=2)["studies"][runs - 1]
+    assert found == pytest.approx(expected, abs=6e-5 if runs == 1 else 0.02)
 
 
-def test_counts_are_exact_where_combinations_are_too_many_to_list():
-    chance = random.Random(0)
-    record = roulette_data({key: [chance.randrange(10_000) / 1e4 for _ in range(500)] for key in FOUR})
-    assert record["combinations"] == 500**4
-    wins = [one["wins"] for one in record["experiments"]]
-    assert sum(wins) + record["ties"] == 500**4
-    assert all(win / 500**4 == pytest.approx(0.25, abs=0.05) for win in wins)
+def test_more_runs_name_the_best_more_often():
+    shares = [row[1] for row in record(TABLES["four"])["studies"]]
+    assert len(shares) == 30
+    assert shares[0] < shares[9] < shares[29]
 
 
-def test_record_is_plain_and_has_labels_and_colours():
-    record = roulette_data(TABLES["four"])
-    json.dumps(record, allow_nan=False)
-    wanted = [(LABELS[key].text, variable(LABELS[key].colour)) for key in FOUR]
-    assert [(one["label"], one["colour"]) for one in record["experiments"]] == wanted
-    assert record["experiments"][1]["accuracies"] == [0.93, None, 0.92]
+def test_record_is_plain_and_the_same_every_time():
+    made = record(TABLES["four"], {"another": "b"})
+    assert json.dumps(made, allow_nan=False) == json.dumps(record(TABLES["four"], {"another": "b"}))
+    assert made["experiments"][1]["accuracies"] == [0.93, None, 0.92]
+    assert (made["best"], made["combinations"], made["others"]) == ("b", 81, [["another", "b"]])
+    assert [record(TABLES[name])["best"] for name in ("diverged", "alike")] == [None, None]
 
 
 @pytest.fixture(scope="module")
 def addresses(tmp_path_factory):
     folder = tmp_path_factory.mktemp("roulette")
-    pages = {
-        name: write_page(folder / f"{i}.html", "roulette.html.j2", roulette=roulette_data(table))
+    others = {"another": "b", "a third": "dropout"}
+    return {
+        name: write_page(folder / f"{i}.html", "roulette", roulette=record(table, others if name == "four" else None))
         for i, (name, table) in enumerate(TABLES.items())
     }
-    record = roulette_data(TABLES["four"])
-    pages["shares"] = write_page(folder / "s.html", "roulette.html.j2", roulette=record, published_shares=SHARES)
-    return pages
 
 
 @pytest.fixture
 def opened(driver, addresses):
-    """Opens a page; afterwards nothing may stand in the console."""
-
-    def opened(name="one replica"):
-        driver.get(addresses[name])
-        return driver
-
-    yield opened
+    """Opens a page, without motion; afterwards nothing may stand in the console."""
+    reduced = {"name": "prefers-reduced-motion", "value": "reduce"}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [reduced]})
+    yield lambda name="four", state="": LabPage(driver, addresses[name] + state, "roulette")
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     assert driver.get_log("browser") == []
 
 
-def find(page, selector):
-    return page.find_element(By.CSS_SELECTOR, f"#roulette {selector}")
+def drawn(page):
+    """Of each experiment the accuracies of the last study, as its picture says them."""
+    rows = page.script("""return [...document.querySelectorAll("#roulette .row")].map((row) =>
+      [row.dataset.key, row.querySelector("svg").getAttribute("aria-label").split("drawn")[1] ?? ""])""")
+    return {key: [float(share) for share in re.findall(r"[\d.]+(?=\s%)", said)] for key, said in rows}
 
 
-def find_all(page, selector):
-    return page.find_elements(By.CSS_SELECTOR, f"#roulette {selector}")
+def tally(page):
+    return [int(cell.text.split(" of ")[0]) for cell in page.find_all(".tally")]
 
 
-def click(page, selector):
-    in_view(page, find(page, selector)).click()
+@pytest.mark.parametrize("runs", [1, 3])
+@pytest.mark.parametrize("press", ["click", "touch"])
+def test_a_study_names_the_highest_mean_of_what_it_has_drawn(opened, runs, press):
+    page = opened(state=f"#roulette?n={runs}&seed=4")
+    for _ in range(5):
+        getattr(page, press)(".main")
+        accuracies = drawn(page)
+        assert {len(values) for key, values in accuracies.items() if key != "b"} == {runs}  # one of b diverged
+        assert all(set(values) <= {100 * x for x in TABLES["four"][key]} for key, values in accuracies.items())
+        best = named({key: mean(values) if values else None for key, values in accuracies.items()})
+        assert [row.get_attribute("data-key") for row in page.find_all(".row.named")] == [best] * (best is not None)
 
 
-def by_mouse(page, selector):
-    click(page, selector)
+def test_many_draws_are_counted_and_their_address_gives_the_same(opened):
+    page = opened(state="#roulette?n=2&seed=7")
+    page.click("[data-times='100']")
+    page.click("[data-times='10']")
+    counts = tally(page)
+    assert 0 < sum(counts) <= 110
+    assert page.status == f"{counts[1]} of 110 studies name b <plain>, the best over all our runs."
+    shares = record(TABLES["four"])["studies"][1]
+    assert [count / 110 for count in counts] == pytest.approx(shares, abs=0.15)
+    state = page.script("return location.hash")
+    assert state == "#roulette?n=2&seed=7&draws=110"
+    assert tally(opened(state=state)) == counts
+    page.click(".clear")
+    assert tally(page) == [0, 0, 0, 0]
+    assert "draws" not in page.script("return location.hash")
 
 
-def by_keys(page, selector):
-    for _ in range(12):
-        if page.switch_to.active_element == find(page, selector):
-            ActionChains(page).send_keys(Keys.ENTER).perform()
-            return
-        ActionChains(page).send_keys(Keys.TAB).perform()
-    page.execute_script("document.activeElement.blur(); getSelection().removeAllRanges()")
-    by_keys(page, selector)
+def test_draws_are_shown_one_by_one_where_motion_is_welcome(opened, driver):
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    page = opened(state="#roulette?seed=7")
+    page.click("[data-times='100']")
+    assert page.status == "Drawing."
+    page.until(lambda: "of 100 studies" in page.status)
 
 
-def by_touch(page, selector):
-    touch(page, find(page, selector))
+def test_slider_and_number_choose_the_runs(opened):
+    page, studies = opened(), record(TABLES["four"])["studies"]
+    page.find("[name=runs]").send_keys(Keys.ARROW_RIGHT * 4)
+    for runs, number in (5, "12"), (12, "99"), (12, ""):
+        share = f"{100 * studies[runs - 1][1]:.0f} %"
+        assert page.text(".answer").startswith(f"With {runs} runs of each, {share} of all studies name b <plain>, ")
+        page.find("[name=exact]").send_keys(Keys.CONTROL + "a" + Keys.NULL + Keys.DELETE + number + Keys.TAB)
+    assert page.find("[name=exact]").get_attribute("value") == "12"
 
 
-@pytest.mark.parametrize("press", [by_mouse, by_keys, by_touch])
-def test_draw_choose_and_reveal(opened, press):
+def test_every_run_is_a_dot_where_its_accuracy_is_and_the_studys_a_diamond(opened):
     page = opened()
-    assert not find(page, ".reveal").is_enabled()
-    assert not any(card.is_enabled() for card in find_all(page, ".runs button"))
-    press(page, ".draw")
-    assert [card.text.split("\n")[1] for card in find_all(page, ".runs button")] == [
-        "91.00 %",
-        "93.00 %",
-        "94.00 %",
-        "89.00 %",
-    ]
-    press(page, ".runs [data-key=experiment-3]")
-    assert "3 L2 is the best, with 94.00 %" in " ".join(find(page, "[role=status]").text.split())
-    assert [card.get_attribute("data-key") for card in find_all(page, "[aria-pressed=true]")] == ["experiment-3"]
-    assert not find(page, ".revealed").is_displayed()
-    press(page, ".reveal")
-    assert [row.text.split("\n")[-1] for row in find_all(page, ".wins li")] == [
-        "0 (0.0 %)",
-        "0 (0.0 %)",
-        "1 (100.0 %)",
-        "0 (0.0 %)",
-        "0 (0.0 %)",
-    ]
-    assert len(find_all(page, ".dot")) == len(find_all(page, ".drawn")) == 4
-
-
-def test_tally_keeps_one_vote_a_draw(opened):
-    page = opened()
-    for winner in ("experiment-3", "experiment-3", "experiment-2"):
-        click(page, ".draw")
-        click(page, ".runs [data-key=experiment-1]")
-        click(page, f".runs [data-key={winner}]")
-    assert " ".join(find(page, ".tally").text.split()) == (
-        "Your winners so far: 2 batch norm + L2 (1 of 3), 3 L2 (2 of 3)."
-    )
-
-
-def test_every_replica_is_a_dot_where_its_accuracy_is_and_every_drawn_one_has_a_ring(opened):
-    page = opened("four")
-    drawn = {key: set() for key in FOUR}
-    for _ in range(4):
-        click(page, ".draw")
-        for card in find_all(page, ".runs button"):
-            drawn[card.get_attribute("data-key")].add(card.text.split("\n")[1])
-        next(card for card in find_all(page, ".runs button") if card.is_enabled()).click()
-    click(page, ".reveal")
     low, high = 0.1 - 0.84 * 0.03, 0.94 + 0.84 * 0.03
     for key, shares in TABLES["four"].items():
-        centres = page.execute_script(
-            "return [...document.querySelectorAll(`#roulette [data-key=${arguments[0]}] .dot`)]"
-            ".map((dot) => parseFloat(dot.getAttribute('cx')))",
+        places = page.script(
+            "const dots = document.querySelectorAll(`[data-key=${arguments[0]}] .dot`);"
+            "return [...dots].map((dot) => parseFloat(dot.getAttribute('cx')))",
             key,
         )
-        expected = [100 * (share - low) / (high - low) for share in shares if not isnan(share)]
-        assert centres == pytest.approx(expected)
-        assert len(find_all(page, f".strip[data-key={key}] .drawn")) == len(drawn[key] - {"diverged"})
-    assert "1 diverged" in find(page, ".strip[data-key=experiment-2]").text
+        assert places == pytest.approx([100 * (x - low) / (high - low) for x in shares if not isnan(x)])
+        assert len(page.find_all(f"[data-key={key}] .published")) == (key == "a")
 
 
-def test_a_replica_that_diverged_cannot_be_chosen(opened):
-    page = opened("diverged")
-    click(page, ".draw")
-    cards = find_all(page, ".runs button")
-    assert [card.text.split("\n")[1] for card in cards] == ["diverged"] * 4
-    assert not any(card.is_enabled() for card in cards)
-    assert "All of them diverged" in find(page, "[role=status]").text
+def test_what_others_name_stands_beside_where_there_are_any(opened):
+    assert [one.text for one in opened().find_all(".others li")] == ["another: b <plain>", "a third: dropout"]
+    assert not opened("two").find(".elsewhere").is_displayed()
 
 
-def test_other_experiments_and_fewer_of_them(opened):
-    page = opened("two")
-    click(page, ".draw")
-    assert [" ".join(card.text.split("\n")[0].split()) for card in find_all(page, ".runs button")] == [
-        "4-exact",
-        "1 plain",
-    ]
-    click(page, ".runs button")
-    click(page, ".reveal")
-    assert [row.text.split("\n")[-1] for row in find_all(page, ".wins li")] == ["0 (0.0 %)", "3 (75.0 %)", "1 (25.0 %)"]
+@pytest.mark.parametrize("name", ["diverged", "alike"])
+def test_without_a_best_nothing_is_named(opened, name):
+    page = opened(name)
+    assert page.text(".answer") == "No experiment is the best alone over all our runs."
+    page.click(".main")
+    if name == "diverged":
+        assert page.status == "No experiment is the best alone: nothing to name."
+        assert [cell.text for cell in page.find_all(".mean")] == ["diverged"] * 2
 
 
-def test_conclusions_are_shown_after_the_reveal_where_there_are_any(opened):
-    page = opened("shares")
-    click(page, ".draw")
-    next(card for card in find_all(page, ".runs button") if card.is_enabled()).click()
-    assert not find(page, ".conclusions").is_displayed()
-    click(page, ".reveal")
-    assert [row.text.split("\n") for row in find_all(page, ".conclusions li")] == [
-        ["L2 <helps>", "87 %"],
-        ["Batch norm does not", "12 %"],
-    ]
-    assert find_all(opened("four"), ".conclusions") == []
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 768, 1280])
-@pytest.mark.usefixtures("as_before")
-def test_fits_and_can_be_read(opened, width, scheme):
-    page = opened("shares")
-    show(page, width, scheme)
-    click(page, ".draw")
-    next(card for card in find_all(page, ".runs button") if card.is_enabled()).click()
-    click(page, ".reveal")
-    assert_fits_and_can_be_read(page, "#roulette", width)
-
-
-def test_without_javascript_a_sentence_stands_for_the_game(driver, addresses):
-    driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
-    try:
-        driver.get(addresses["four"])
-        assert "It would draw one run" in find(driver, "noscript").text
-        assert not find(driver, ".table").is_displayed()
-    finally:
-        driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+@pytest.mark.parametrize("state", ["n=0&seed=-1&draws=x", "n=31", "%E0%A4%A", "n=2e1", "?"])
+def test_nonsense_in_the_address_opens_the_default(opened, state):
+    page = opened(state=f"#roulette?{state}")
+    assert page.text(".answer").startswith("With 1 run of each")
+    assert page.status == "Nothing is drawn yet."

@@ -1,10 +1,10 @@
-"""What a page needs to run trained networks by itself: their numbers, a few test images, what a digit looks like."""
+"""What the page needs to run trained networks by itself: their numbers, a few test images, what a digit looks like."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import ceil, floor, log10
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,9 +18,21 @@ STEPS = 127  # a weight of the first layer is a whole number from −127 to 127,
 ORDINARY = 0.95  # the share of the test images that are taken for digits
 
 
+class Networks(NamedTuple):
+    """One row of the lab: a configuration with a network for each seed.
+
+    replicas : the parameters of each, None if it diverged
+    batchnorm : "none", "straight_through" or "exact"; the normalization is the usual one
+    """
+
+    label: str
+    replicas: Sequence[Parameters | None]
+    batchnorm: str
+
+
 def playground_data(
     layers_dims: Sequence[int],
-    networks: Mapping[str, tuple[str, Sequence[Parameters | None], bool]],
+    networks: Mapping[str, Networks],
     seeds: Sequence[int],
     X_known: Tensor,
     X_test: Tensor,
@@ -32,9 +44,8 @@ def playground_data(
     Parameters
     ----------
     layers_dims : units of every layer, the pixels first
-    networks : key → (label, the parameters of the network of each seed, None if it diverged, and whether it has batch
-        norm)
-    seeds : what the networks were seeded with
+    networks : key → the networks of one configuration
+    seeds : what they were seeded with
     X_known : the training images that the page has, pixels × examples from 0 to 1
     X_test, Y_test : the test set, the same, and one-hot classes × examples
     samples : images of each digit to take along, the first ones of the set
@@ -48,9 +59,13 @@ def playground_data(
             rest : float32, layer after layer: the steps (of W1 alone), W (of the others), b
             statistics : float64, of each hidden layer with batch norm the mean and the deviation √(σ² + ε) of its
                 activations over the test set, since the single image on the page has no batch of its own
-    images : label and pixels, uint8; first one of each digit, then the second of each, and so on
+    images : label and pixels, uint8; first one of each digit, then the second of each, and so on; last the one that the
+        page opens with, if it is none of these
+    opens : which of them that is: the image to which the replicas of one configuration give the most different answers,
+        and of several the one where the least sure of them is surest
+    answers, disagreements : how many different answers these are, and how many test images have so many
     examples : images in the test set
-    agreement : the least share of them that a network reads as before its W1 was rounded, rounded down; None without
+    agreement : the least share of them that a network predicts as before its W1 was rounded, rounded down; None without
         networks
     decades : between which powers of ten the activations of the hidden layers lie, but for the least hundredth
     ordinary : `share`, 95 %, of the test images have at least that `similarity` to one of the known images; all have
@@ -58,14 +73,13 @@ def playground_data(
 
     Arrays are row-major, little-endian, packed.
     """
-    digits = Y_test.argmax(0)
-    firsts = [(digits == digit).nonzero().flatten()[:samples].tolist() for digit in range(len(Y_test))]
-    chosen = [found[rank] for rank in range(samples) for found in firsts if rank < len(found)]
     X = X_test.double()
     activations, agreements = [torch.empty(0)], []
     records: list[dict[str, Any]] = []
+    probabilities: list[list[Tensor]] = []  # of each configuration those of its replicas, classes × examples
     for key, (label, replicas, batchnorm) in networks.items():
         record: dict[str, Any] = {"key": key, "label": label, "batchnorm": batchnorm, "replicas": []}
+        probabilities.append([])
         for exact in replicas:
             if exact is None:
                 record["replicas"].append(None)
@@ -73,18 +87,24 @@ def playground_data(
             W1, steps = _rounded(exact["W1"])
             others = [exact[f"{name}{layer}"] for layer in range(1, len(exact) // 2 + 1) for name in "Wb"][1:]
             parameters = {name: value.double() for name, value in (exact | {"W1": W1 * steps}).items()}
-            guesses, hidden = _forward(X, parameters, batchnorm)
+            AL, hidden = _forward(X, parameters, batchnorm)
             before, _ = _forward(X, {name: value.double() for name, value in exact.items()}, batchnorm)
-            agreements.append((guesses == before).double().mean().item())
+            agreements.append((AL.argmax(0) == before.argmax(0)).double().mean().item())
             activations += [A[A > 0].float() for A in hidden]
+            probabilities[-1].append(AL)
             record["replicas"].append(
                 {
                     "levels": packed(_bytes("i1", W1)),
                     "rest": packed(_bytes("<f4", steps, *others)),
-                    "statistics": packed(_bytes("<f8", *(_statistics(hidden) if batchnorm else ()))),
+                    "statistics": packed(_bytes("<f8", *(_statistics(hidden) if batchnorm != "none" else ()))),
                 }
             )
         records.append(record)
+    digits = Y_test.argmax(0)
+    firsts = [(digits == digit).nonzero().flatten()[:samples].tolist() for digit in range(len(Y_test))]
+    chosen = [found[rank] for rank in range(samples) for found in firsts if rank < len(found)]
+    opens, answers, disagreements = _most_different([each for each in probabilities if each], chosen[:1])
+    chosen += [index for index in opens if index not in chosen]
     return {
         "layers_dims": list(layers_dims),
         "seeds": list(seeds),
@@ -93,11 +113,32 @@ def playground_data(
             {"label": int(digits[index]), "pixels": packed(_bytes("u1", (X_test[:, index] * 255).round()))}
             for index in chosen
         ],
+        "opens": chosen.index(opens[0]) if opens else None,
+        "answers": answers,
+        "disagreements": disagreements,
         "examples": X_test.shape[1],
         "agreement": floor(1000 * min(agreements)) / 1000 if agreements else None,
         "decades": _decades(torch.cat(activations)),
         "ordinary": {"share": ORDINARY} | _ordinary(X_known, X_test),
     }
+
+
+def _most_different(configurations: Sequence[Sequence[Tensor]], otherwise: list[int]) -> tuple[list[int], int, int]:
+    """The image to which the replicas of one configuration give the most different answers, how many these are, and how
+    many images have as many; without networks or without disagreement the image given instead."""
+    found = []
+    for replicas in configurations:
+        probable, answers = torch.stack(list(replicas)).nan_to_num().max(1)
+        different = 1 + (answers.sort(0).values.diff(dim=0) != 0).sum(0)
+        found.append((different, (1e6 * probable.amin(0)).round()))
+    if not found:
+        return otherwise, 0, 0
+    different, sureness = (torch.stack(values) for values in zip(*found, strict=True))
+    most = int(different.max())
+    if most < 2:
+        return otherwise, most, 0
+    best = torch.where(different == most, sureness, -1).amax(0)
+    return [int(best.argmax())], most, int((best >= 0).sum())
 
 
 def _rounded(W1: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,10 +147,10 @@ def _rounded(W1: Tensor) -> tuple[Tensor, Tensor]:
     return (W1 / steps).nan_to_num().round(), steps
 
 
-def _forward(X: Tensor, parameters: Parameters, batchnorm: bool) -> tuple[Tensor, list[Tensor]]:
-    """The guesses, and the activations of the hidden layers before batch norm."""
+def _forward(X: Tensor, parameters: Parameters, batchnorm: str) -> tuple[Tensor, list[Tensor]]:
+    """The probabilities, and the activations of the hidden layers before batch norm."""
     AL, caches = l_model_forward(X, parameters, batchnorm)
-    return AL.argmax(0), [cache[2] if batchnorm else cache[1].clamp_min(0) for cache in caches[:-1]]
+    return AL, [cache.activation_cache.clamp_min(0) for cache in caches[:-1]]
 
 
 def _statistics(hidden: Sequence[Tensor]) -> Iterator[Tensor]:

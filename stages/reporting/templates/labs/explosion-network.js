@@ -6,16 +6,16 @@
 
 const BATCHNORM_EPSILON = 1e-8;
 
-/** The first layer's input from the values of all features of m examples: of a digit its inked pixels alone. */
-function inkedExamples(all, m) {
-  const n = all.length / m, inked = all.reduce((count, value) => count + (value !== 0), 0);
-  const features = new Uint16Array(inked), values = new Float64Array(inked), examples = [];
+/** The first layer's input from the grey levels of m digits: of each its pixels that are not 0, from 0 to 1. */
+function sparseExamples(greys, m, levels) {
+  const n = greys.length / m, count = greys.reduce((sum, grey) => sum + (grey !== 0), 0);
+  const features = new Uint16Array(count), values = new Float64Array(count), examples = [];
   for (let k = 0, end = 0; k < m; k++) {
     const start = end;
     for (let i = 0; i < n; i++) {
-      if (all[k * n + i] === 0) continue;
+      if (greys[k * n + i] === 0) continue;
       features[end] = i;
-      values[end++] = all[k * n + i];
+      values[end++] = greys[k * n + i] / levels;
     }
     examples.push({ features, values, start, end });
   }
@@ -169,7 +169,7 @@ function applyBatchnorm(A, m) {
 }
 
 const BATCHNORM_BACKWARD = {
-  /** The study's rule: dA = dÂ, as if the normalisation were not there. Not a derivative. */
+  /** dA = dÂ, as if nothing had been normalized. Not a derivative. */
   straight_through: (dA_norm) => dA_norm,
 
   /** The true derivative: dA = (dÂ − mean(dÂ) − Â mean(dÂ ⊙ Â)) / √(σ² + ε). */
@@ -185,17 +185,21 @@ const BATCHNORM_BACKWARD = {
 
 // --- The network: nnlib/core/model.py. Layers are { W, b }, the last one softmax, the others ReLU. ---
 
-// The standard deviation of a layer's first weights.
+// The standard deviation of a layer's initial weights: nnlib/core/settings.py.
 const INITIALIZATIONS = {
-  he_fan_out: (fanIn, fanOut) => Math.sqrt(2 / fanOut),
   he_fan_in: (fanIn, fanOut) => Math.sqrt(2 / fanIn),
+  he_fan_out: (fanIn, fanOut) => Math.sqrt(2 / fanOut),
   xavier: (fanIn, fanOut) => Math.sqrt(2 / (fanIn + fanOut)),
+  lecun: (fanIn, fanOut) => Math.sqrt(1 / fanIn),
+  inverse_fan_in: (fanIn, fanOut) => 1 / fanIn,
+  inverse_fan_out: (fanIn, fanOut) => 1 / fanOut,
+  standard_normal: () => 1,
 };
 
-/** First weights W ~ N(0, σ²) and biases 0. */
-function initializeParameters(layersDims, rule, random) {
+/** Initial weights W ~ N(0, σ²) and biases 0. */
+function initializeParameters(layersDims, initialization, random) {
   return layersDims.slice(1).map((out, l) => {
-    const fanIn = layersDims[l], deviation = INITIALIZATIONS[rule](fanIn, out);
+    const fanIn = layersDims[l], deviation = INITIALIZATIONS[initialization](fanIn, out);
     const row = () => Float64Array.from({ length: fanIn }, () => deviation * normal(random));
     return { W: Array.from({ length: out }, row), b: new Float64Array(out) };
   });
@@ -203,20 +207,20 @@ function initializeParameters(layersDims, rule, random) {
 
 /** The output layer's Z, and the caches: of each layer its input and, if hidden, its Z and its activation before batch
  *  norm. */
-function lModelForward(X, layers, useBatchnorm) {
+function lModelForward(X, layers, batchnorm) {
   const m = X.length, caches = [];
   let A_prev = X;
   for (const { W, b } of layers.slice(0, -1)) {
     const Z = linearForward(A_prev, W, b), A = relu(Z);
     caches.push({ A_prev, Z, A });
-    A_prev = examplesOf(useBatchnorm ? applyBatchnorm(A, m) : A, m);
+    A_prev = examplesOf(batchnorm === "none" ? A : applyBatchnorm(A, m), m);
   }
   const { W, b } = layers.at(-1);
   return [linearForward(A_prev, W, b), [...caches, { A_prev }]];
 }
 
 /** Backward through all layers from dZ = AL − Y; writes each layer's gradient of the cross-entropy into grads. */
-function lModelBackward(ZL, labels, caches, layers, grads, { useBatchnorm, batchnormRule }) {
+function lModelBackward(ZL, labels, caches, layers, grads, batchnorm) {
   const m = labels.length, classes = ZL.length / m;
   let dZ = softmax(ZL, m);
   labels.forEach((label, k) => { dZ[k * classes + label] -= 1; });
@@ -225,7 +229,7 @@ function lModelBackward(ZL, labels, caches, layers, grads, { useBatchnorm, batch
     if (l === 0) break;
     const { Z, A } = caches[l - 1];
     let dA = linearBackwardInput(dZ, layers[l].W, m);
-    if (useBatchnorm) dA = BATCHNORM_BACKWARD[batchnormRule](dA, A, m);
+    if (batchnorm !== "none") dA = BATCHNORM_BACKWARD[batchnorm](dA, A, m);
     dZ = reluBackward(dA, Z);
   }
 }
@@ -283,25 +287,23 @@ function updateParameters(layers, grads, learningRate, L2, m) {
 
 /** One step on one mini-batch, in place. Returns the cross-entropy of the batch before it. */
 function trainStep(X, labels, layers, grads, settings) {
-  const [ZL, caches] = lModelForward(X, layers, settings.useBatchnorm);
-  lModelBackward(ZL, labels, caches, layers, grads, settings);
+  const [ZL, caches] = lModelForward(X, layers, settings.batchnorm);
+  lModelBackward(ZL, labels, caches, layers, grads, settings.batchnorm);
   updateParameters(layers, grads, settings.learningRate, settings.L2, labels.length);
   return crossEntropyFromLogits(ZL, labels);
 }
 
-/** The share of the examples whose most probable class is the label. */
-function accuracy(ZL, labels) {
-  const m = labels.length, classes = ZL.length / m;
-  const right = labels.filter((label, k) => {
-    const scores = ZL.subarray(k * classes, (k + 1) * classes);
-    return scores.indexOf(largest(ZL, k, classes)) === label;
-  });
-  return right.length / m;
+/** The most probable class of each of m examples. */
+function predictions(ZL, m) {
+  const classes = ZL.length / m;
+  return Array.from({ length: m }, (_, k) =>
+    ZL.subarray(k * classes, (k + 1) * classes).indexOf(largest(ZL, k, classes)));
 }
 
-// --- What the lab looks at ---
+// --- What the lab measures ---
 
-/** Of each hidden layer the cosine ⟨∇θ, θ⟩ / (|∇θ| |θ|), θ = (W, b): how much of the gradient lies along the weights. */
+/** Of each hidden layer the cosine ⟨∇θ, θ⟩ / (|∇θ| |θ|), θ = (W, b): how much of the gradient lies along the weights.
+ *  null where there is no gradient. */
 function radialShares(layers, grads) {
   return layers.slice(0, -1).map(({ W, b }, l) => {
     let along = 0, gradient = 0, length = 0;
@@ -314,7 +316,7 @@ function radialShares(layers, grads) {
         length += values[i] * values[i];
       }
     });
-    return along / (Math.sqrt(gradient) * Math.sqrt(length));
+    return gradient === 0 ? null : along / (Math.sqrt(gradient) * Math.sqrt(length));
   });
 }
 
@@ -323,32 +325,4 @@ function scaleHidden(layers, factor) {
   for (const { W, b } of layers.slice(0, -1)) {
     for (const values of [...W, b]) for (let i = 0; i < values.length; i++) values[i] *= factor;
   }
-}
-
-// --- Chance ---
-
-/** A stream of numbers from [0, 1), decided by a seed: T. Ettinger's mulberry32. */
-function randomNumbers(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-/** A number from N(0, 1), by G. Box and M. Muller's transform. */
-function normal(random) {
-  return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
-}
-
-/** The numbers 0 to length − 1 in a random order, by R. Fisher and F. Yates's shuffle. */
-function permutation(length, random) {
-  const order = Uint32Array.from({ length }, (_, i) => i);
-  for (let i = length - 1; i > 0; i--) {
-    const j = Math.floor(random() * (i + 1));
-    [order[i], order[j]] = [order[j], order[i]];
-  }
-  return order;
 }

@@ -1,22 +1,12 @@
-// Trains the network of explosion-network.js beside the page, a slice of time after the other, and reports.
+// Trains one network of explosion-network.js beside the page. It answers requests, one after the other.
 
-const SLICE = 200; // milliseconds of training from one report to the next, and before the next message is heard
-const LOOK_EVERY = 200; // steps from one point of the curves to the next
+const EVAL_EVERY = 200; // steps from one point of the curves to the next
 
 let data; // the page's record
 let train, heldOut, probe; // { X, labels }: to learn from, to be judged by, and the first data.probe of train
-let settings; // of `trainStep`
 let layers, grads, random, order, position, step, factor, diverged;
-let running = false, startedAt, startedFrom;
-let looks = []; // measured since the last report
-
-const nextSlice = new MessageChannel(); // what a message starts starts at once; timers in a row wait 4 ms each
-nextSlice.port1.onmessage = ({ data: started }) => slice(started);
-
-async function unpack(record) {
-  const X = inkedExamples(Float64Array.from(await unpackGreys(record), (grey) => grey / LEVELS), record.labels.length);
-  return { X, labels: record.labels };
-}
+let batchCosts; // the cross-entropies of the mini-batches since the last point
+let crossEntropy; // their mean, up to that point
 
 function part({ X, labels }, indices) {
   return { X: Array.from(indices, (k) => X[k]), labels: Array.from(indices, (k) => labels[k]) };
@@ -24,102 +14,88 @@ function part({ X, labels }, indices) {
 
 const range = (from, to) => Array.from({ length: to - from }, (_, i) => from + i);
 
-/** What the curves show; null if any of it is no longer a number. */
-function look() {
-  const [ZL] = lModelForward(heldOut.X, layers, settings.useBatchnorm);
-  const crossEntropy = crossEntropyFromLogits(ZL, heldOut.labels);
-  const found = {
+/** A point of the curves; null if any of it is no longer a number. The cost is that of the mini-batches since the last
+ *  point, as `compute_cost` has it; there is none before the first step. */
+function evaluate({ batchnorm, L2 }) {
+  const { X, labels } = heldOut, m = labels.length;
+  const [ZL] = lModelForward(X, layers, batchnorm), predicted = predictions(ZL, m);
+  if (batchCosts.length) crossEntropy = batchCosts.reduce((sum, cost) => sum + cost) / batchCosts.length;
+  const point = {
     step,
     sumSquaredWeights: sumSquaredWeights(layers),
-    accuracy: accuracy(ZL, heldOut.labels),
-    crossEntropy,
-    cost: crossEntropy + l2Cost(layers, settings.L2, heldOut.labels.length),
+    accuracy: predicted.filter((digit, k) => digit === labels[k]).length / m,
+    predictedClasses: new Set(predicted).size,
+    cost: crossEntropy === null ? null : crossEntropy + l2Cost(layers, L2, data.batch_size),
   };
-  if (Object.values(found).every(Number.isFinite)) looks.push(found);
-  else diverged = step;
+  const numbers = [point.sumSquaredWeights, point.cost ?? 0, ...ZL];
+  if (numbers.every(Number.isFinite)) return point;
+  diverged = step;
+  return null;
 }
 
-/** The radial share under each rule at the same weights. */
-function radial() {
-  const [ZL, caches] = lModelForward(probe.X, layers, settings.useBatchnorm);
-  return Object.fromEntries(Object.keys(BATCHNORM_BACKWARD).map((rule) => {
-    const gradients = emptyGradients(layers);
-    lModelBackward(ZL, probe.labels, caches, layers, gradients, { ...settings, batchnormRule: rule });
-    return [rule, radialShares(layers, gradients)];
-  }));
+/** Of each hidden layer how much of the gradient lies along the weights. */
+function radial({ batchnorm }) {
+  const gradients = emptyGradients(layers), [ZL, caches] = lModelForward(probe.X, layers, batchnorm);
+  lModelBackward(ZL, probe.labels, caches, layers, gradients, batchnorm);
+  return radialShares(layers, gradients);
 }
 
-function report(more = {}) {
-  const rate = running ? (step - startedFrom) / (performance.now() - startedAt) * 1000 : null;
-  postMessage({ type: "report", looks, radial: diverged === null ? radial() : null, diverged, running, rate, ...more });
-  looks = [];
+function report(points, settings) {
+  return { step, diverged, points: points.filter(Boolean), radial: diverged === null ? radial(settings) : null };
 }
 
-function takeStep() {
+function takeStep(settings) {
   if (position >= order.length) [order, position] = [permutation(train.labels.length, random), 0];
   const { X, labels } = part(train, order.subarray(position, position + data.batch_size));
   position += data.batch_size;
   step += 1;
-  if (!Number.isFinite(trainStep(X, labels, layers, grads, settings))) diverged = step;
-  else if (step % LOOK_EVERY === 0) look();
+  const cost = trainStep(X, labels, layers, grads, settings);
+  if (Number.isFinite(cost)) batchCosts.push(cost);
+  else diverged = step;
 }
 
-function slice(started) {
-  if (!running || started !== startedAt) return; // paused since, perhaps started again
-  const end = performance.now() + SLICE;
-  while (diverged === null && performance.now() < end) takeStep();
-  running = diverged === null;
-  report();
-  nextSlice.port2.postMessage(started); // one of the page's messages may come in between
-}
-
-const MESSAGES = {
-  async open(message) {
-    ({ data } = message);
-    const digits = await unpack(message.digits);
-    const { train: learned, held_out } = message.digits;
+const REQUESTS = {
+  open({ record, digits: { greys, levels, labels, train: learned, heldOut: held } }) {
+    data = record;
+    const digits = { X: sparseExamples(greys, labels.length, levels), labels };
     train = part(digits, range(0, learned));
-    heldOut = part(digits, range(learned, learned + held_out));
+    heldOut = part(digits, range(learned, learned + held));
     probe = part(train, range(0, data.probe));
-    MESSAGES.change(message);
-    MESSAGES.reset(message);
   },
-  change(message) {
-    ({ settings } = message);
-    if (!layers) return; // none opened yet
-    if (!running && diverged === null) look(); // the same weights are another network now
-    report();
-  },
-  reset({ seed }) {
+  reset({ seed, settings }) {
     random = randomNumbers(seed);
     layers = initializeParameters(data.layers_dims, data.initialization, random);
     grads = emptyGradients(layers);
-    [order, position, step, factor, diverged, running, looks] = [[], 0, 0, 1, null, false, []];
-    look();
-    report({ fresh: true });
+    [order, position, step, factor, diverged, batchCosts, crossEntropy] = [[], 0, 0, 1, null, [], null];
+    return report([evaluate(settings)], settings);
   },
-  start() {
-    if (running || diverged !== null) return;
-    [running, startedAt, startedFrom] = [true, performance.now(), step];
-    slice(startedAt);
+  /** So many steps, fewer if the network diverges. */
+  train({ steps, settings }) {
+    const points = [], last = step + steps;
+    while (step < last && diverged === null) {
+      takeStep(settings);
+      if (diverged !== null || (step % EVAL_EVERY && step < last)) continue;
+      points.push(evaluate(settings));
+      batchCosts = [];
+    }
+    return report(points, settings);
   },
-  pause() {
-    if (!running) return;
-    running = false;
-    look();
-    report();
-  },
-  /** The hidden layers' weights and biases to so many times their length with the slider at 1. */
-  scale(message) {
-    const probabilities = () => softmax(lModelForward(heldOut.X, layers, settings.useBatchnorm)[0], heldOut.labels.length);
-    scaleHidden(layers, 1 / factor);
+  /** The hidden layers' weights and biases to so many times what training made them. */
+  scale({ factor: wanted, settings }) {
+    const { X, labels } = heldOut;
+    const probabilities = () => softmax(lModelForward(X, layers, settings.batchnorm)[0], labels.length);
     const before = probabilities();
-    ({ factor } = message);
-    scaleHidden(layers, factor);
+    scaleHidden(layers, wanted / factor);
+    factor = wanted;
     const change = probabilities().reduce((most, value, i) => Math.max(most, Math.abs(value - before[i])), 0);
-    look();
-    report({ scaled: { factor, change, probabilities: before.length } });
+    return { ...report([evaluate(settings)], settings), change };
   },
 };
 
-onmessage = ({ data: message }) => MESSAGES[message.type](message);
+onmessage = ({ data: { id, request, ...given } }) => {
+  try {
+    postMessage({ id, answer: REQUESTS[request](given) });
+  } catch (error) {
+    postMessage({ id, error: String(error) });
+  }
+};
