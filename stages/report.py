@@ -28,7 +28,7 @@ def main(params: Parameters) -> None:
         if name in IN_README:
             write_text(FIGURES / f"{name}-dark.svg", darkened(figure.svg))
     told = context(report) | {"catalogue": catalogue, "items": CATALOGUE, "variables": variables}
-    told |= {"labs": records_of_labs(report, networks)}
+    told |= records_of_labs(report, networks)
     write_text(REPORTS / "report.md", templates.get_template("report.md.j2").render(told))
     write_text(REPORTS / "report.html", templates.get_template("report.html.j2").render(told))
     curves = pd.concat([report.curves[key].assign(run=report.label(key)) for key in report.added])

@@ -58,7 +58,7 @@ class Experiments(Drawing):
             )
             for run in self.runs()
         ]
-        figure, (ax,) = panels(1, strip_height(len(rows)))
+        figure, (ax,) = panels(1, 0.44 * len(rows) + 0.75)  # low: it is the first screen of a phone
         strips(ax, rows)
         ax.set_xlabel("test accuracy (%)")
         return figure
