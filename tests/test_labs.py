@@ -162,8 +162,8 @@ def test_presented_it_fills_the_screen_in_large_type_and_keys_drive_it(page):
         smallest, height = page.script(
             """const lab = document.querySelector(`#${arguments[0]}`);
             const shown = [...lab.querySelectorAll(".stage *")].filter((node) => node.checkVisibility());
-            const sizes = shown.filter((node) => node.innerHTML).map((node) => parseFloat(getComputedStyle(node).fontSize));
-            return [Math.min(...sizes), lab.scrollHeight];""",
+            const size = (node) => (node.innerHTML ? parseFloat(getComputedStyle(node).fontSize) : Infinity);
+            return [Math.min(...shown.map(size)), lab.scrollHeight];""",
             lab,
         )
         assert smallest > 20
