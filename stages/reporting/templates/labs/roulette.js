@@ -125,8 +125,8 @@
     const { n } = state.settings, share = studies[n - 1][right];
     const bold = (textContent) => element("strong", { textContent });
     find(".answer").replaceChildren(...(right < 0 ? ["No experiment is the best alone over all our runs."] : [
-      "With ", bold(runsOfEach(n)), ", ", bold(percent(share, n === 1 ? 1 : 0)), " of all studies name ",
-      bold(experiments[right].label), ", the best over all our runs."]));
+      "With ", bold(runsOfEach(n)), ", ", bold(percent(share, n === 1 ? 1 : 0)), " of such studies name ",
+      bold(experiments[right].label), ", which is the best over all our runs."]));
     drawCurve();
   }
 
