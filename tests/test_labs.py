@@ -112,7 +112,7 @@ def test_without_javascript_and_in_print_the_figure_stands_for_the_lab(driver, a
 def test_bars_are_seen_in_forced_colours(page):
     features = [{"name": "forced-colors", "value": "active"}]
     page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    bars = page.script("""return ["#roulette .bar::before", "#explosion .bar::after", "#playground .bar::after",
+    bars = page.script("""return ["#roulette .gauge::before", "#explosion .gauge::after", "#playground .gauge::after",
       "#playground .unit::after"].map((selector) => {
         const [node, part] = selector.split("::"), bar = document.querySelector(node);
         return [getComputedStyle(bar, `::${part}`).backgroundColor, getComputedStyle(document.body).backgroundColor];

@@ -178,7 +178,7 @@
   function plot({ name, title, scale: kind, mark: marked }) {
     const svg = shape("svg", { role: "img" }), mark = data.marks[marked];
     const keys = trainers.map(({ colour, place }) => {
-      const key = element("span", { className: "key" });
+      const key = element("span", { className: "legend" });
       key.style.setProperty("--colour", colour);
       key.style.setProperty("--dash", place ? "dashed" : "solid");
       return key;
@@ -226,7 +226,7 @@
 
   function radialRows(units, layer) {
     const bars = trainers.map((trained) => {
-      const [bar, value] = [element("span", { className: "bar" }), element("b")];
+      const [bar, value] = [element("span", { className: "gauge" }), element("b")];
       const row = element("div", { className: "share" }, element("span", { textContent: trained.label }), bar, value);
       row.style.setProperty("--colour", trained.colour);
       function draw() {

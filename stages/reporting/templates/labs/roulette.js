@@ -73,7 +73,7 @@
 
   const rows = experiments.map(({ key, label, colour, accuracies, published }, i) => {
     const svg = shape("svg", { role: "img" });
-    const [mean, count, bar] = [element("span", { className: "mean" }), element("span"), element("span", { className: "bar" })];
+    const [mean, count, bar] = [element("span", { className: "mean" }), element("span"), element("span", { className: "gauge" })];
     const row = element("div", { className: "row" }, element("span", { textContent: label }), mean,
       element("span", { className: "strip" }, svg), element("span", { className: "tally" }, bar, count));
     row.dataset.key = key;
