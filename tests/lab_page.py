@@ -1,4 +1,4 @@
-"""Pages with the report's labs alone, made from their templates, and what tests do with them."""
+"""Pages with the report's labs alone, made from their templates in the page's style, and what tests do with them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,6 @@ from selenium.webdriver.support.wait import WebDriverWait
 from stages.reporting.colours import variables
 from stages.reporting.formats import environment
 
-# What the labs take from the page: the colours, a column, its fonts.
-STYLE = """:root { color-scheme: light dark; %s --accent: #0a5c94; --card: #f4f4f0; }
-@media (prefers-color-scheme: dark) { :root { %s --accent: #7cc0ee; --card: #202327; } }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 1.02rem/1.6 Georgia, "DejaVu Serif", serif; }
-main { max-width: 62rem; margin: 0 auto; padding: 0 1.1rem; }
-h1, h2 { font-family: system-ui, "DejaVu Sans", sans-serif; }"""
 HTML = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Labs</title><link rel="icon" href="data:,">
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>%s</style></head>
 <body><main><h1>Labs</h1>%s</main></body></html>"""
@@ -27,7 +21,7 @@ def write_page(path, *labs: str, **context: Any) -> str:
     """A page with these labs; its address."""
     templates, context = environment(), {"digits": {}} | context
     body = "\n".join(templates.get_template(f"labs/{lab}.html.j2").render(context) for lab in ("shared", *labs))
-    style = STYLE % (variables("light"), variables("dark"))
+    style = templates.get_template("style.css").render(variables=variables)
     path.write_text(HTML % (style, body), encoding="utf-8")
     return path.as_uri()
 

@@ -96,7 +96,7 @@ FOLLOW = f"""{SOURCE}
 const [parameters, batches, settings, done] = arguments;
 const worker = new Function(source + "; return {{ sparseExamples, trainStep, emptyGradients, l2Cost }}")();
 const array = (values) => Float64Array.from(values);
-const layers = parameters.map(({{ W, b }}) => ({{ W: W.map(array), b: array(b) }}));
+const layers = parameters.map(({{ W, b }}) => ({{ W: array(W), b: array(b) }}));
 const grads = worker.emptyGradients(layers);
 unpackDigits().then(({{ greys, labels, levels }}) => {{
   const X = worker.sparseExamples(greys, labels.length, levels);
@@ -104,7 +104,7 @@ unpackDigits().then(({{ greys, labels, levels }}) => {{
     const l2 = worker.l2Cost(layers, settings.L2, batch.length);
     return worker.trainStep(batch.map((k) => X[k]), batch.map((k) => labels[k]), layers, grads, settings) + l2;
   }});
-  done([layers.map(({{ W, b }}) => ({{ W: W.flatMap((row) => [...row]), b: [...b] }})), costs]);
+  done([layers.map(({{ W, b }}) => ({{ W: [...W], b: [...b] }})), costs]);
 }});"""
 
 
@@ -116,9 +116,7 @@ def test_steps_agree_with_nnlib(opened, layers_dims, batchnorm):
     X, Y = GREYS, TRAIN[1].double()
     parameters = initialize_parameters(layers_dims, initialization="he_fan_out", seed=3, dtype=torch.float64)
     layers = range(1, len(layers_dims))
-    given = [
-        {"W": parameters[f"W{layer}"].tolist(), "b": parameters[f"b{layer}"].flatten().tolist()} for layer in layers
-    ]
+    given = [{name: parameters[f"{name}{layer}"].mT.flatten().tolist() for name in "Wb"} for layer in layers]
     orders = [torch.randperm(400, generator=torch.Generator().manual_seed(epoch)).split(9) for epoch in range(2)]
     batches = [batch for order in orders for batch in order][-50:]
     expected = []
@@ -133,7 +131,7 @@ def test_steps_agree_with_nnlib(opened, layers_dims, batchnorm):
     np.testing.assert_allclose(costs, expected, rtol=1e-5)
     for layer, values in zip(layers, trained, strict=True):
         for name in "Wb":
-            theirs = parameters[f"{name}{layer}"].flatten().numpy()
+            theirs = parameters[f"{name}{layer}"].mT.flatten().numpy()
             np.testing.assert_allclose(values[name], theirs, rtol=1e-5, atol=1e-5 * np.abs(theirs).max())
 
 
@@ -143,7 +141,7 @@ def test_initial_weights_have_each_initializations_deviation_and_the_seed_decide
         const {{ initializeParameters, randomNumbers }} =
           new Function(source + "; return {{ initializeParameters, randomNumbers }}")();
         const [first] = initializeParameters([784, 50, 10], arguments[0], randomNumbers(arguments[1]));
-        return first.W.flatMap((row) => [...row]);"""
+        return [...first.W];"""
     for initialization, deviation in INITIALIZATIONS.items():
         drawn = np.array(page.script(script, initialization, 0))
         assert drawn.std() == pytest.approx(deviation(784, 50), rel=0.02)

@@ -112,7 +112,7 @@ def test_without_javascript_and_in_print_the_figure_stands_for_the_lab(driver, a
 def test_bars_are_seen_in_forced_colours(page):
     features = [{"name": "forced-colors", "value": "active"}]
     page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    bars = page.script("""return ["#roulette .bar::before", "#explosion .bar::after", "#playground .bar::after",
+    bars = page.script("""return ["#roulette .gauge::before", "#explosion .gauge::after", "#playground .gauge::after",
       "#playground .unit::after"].map((selector) => {
         const [node, part] = selector.split("::"), bar = document.querySelector(node);
         return [getComputedStyle(bar, `::${part}`).backgroundColor, getComputedStyle(document.body).backgroundColor];
@@ -162,8 +162,8 @@ def test_presented_it_fills_the_screen_in_large_type_and_keys_drive_it(page):
         smallest, height = page.script(
             """const lab = document.querySelector(`#${arguments[0]}`);
             const shown = [...lab.querySelectorAll(".stage *")].filter((node) => node.checkVisibility());
-            const sizes = shown.filter((node) => node.innerHTML).map((node) => parseFloat(getComputedStyle(node).fontSize));
-            return [Math.min(...sizes), lab.scrollHeight];""",
+            const size = (node) => (node.innerHTML ? parseFloat(getComputedStyle(node).fontSize) : Infinity);
+            return [Math.min(...shown.map(size)), lab.scrollHeight];""",
             lab,
         )
         assert smallest > 20

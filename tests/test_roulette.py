@@ -141,7 +141,7 @@ def test_slider_and_number_choose_the_runs(opened):
     page.find("[name=runs]").send_keys(Keys.ARROW_RIGHT * 4)
     for runs, number in (5, "12"), (12, "99"), (12, ""):
         share = f"{100 * studies[runs - 1][1]:.0f} %"
-        assert page.text(".answer").startswith(f"With {runs} runs of each, {share} of all studies name b <plain>, ")
+        assert page.text(".answer").startswith(f"With {runs} runs of each, {share} of such studies name b <plain>, ")
         page.find("[name=exact]").send_keys(Keys.CONTROL + "a" + Keys.NULL + Keys.DELETE + number + Keys.TAB)
     assert page.find("[name=exact]").get_attribute("value") == "12"
 

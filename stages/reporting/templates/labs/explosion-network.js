@@ -1,8 +1,9 @@
 // nnlib in JavaScript, in double precision, under nnlib's names; each backward stands under its forward.
 //
-// W is a list of rows: W[u][i] is unit u's weight for feature i. All else lies example after example: unit u of example k
-// of n units is A[k * n + u]. The input of a layer is a list of m examples { features, values, start, end }: from start
-// to end, which features are not 0, and their values. All examples of a set share the two arrays, which keeps them close.
+// All lies feature after feature, or example after example: of a layer with n units W[i * n + u] is unit u's weight for
+// feature i, and A[k * n + u] its activation for example k. The input of a layer is a list of m examples { features,
+// values, start, end }: from start to end, which features are not 0, and their values. All examples of a set share the two
+// arrays, which keeps them close.
 
 const BATCHNORM_EPSILON = 1e-8;
 
@@ -35,26 +36,25 @@ function examplesOf(A, m) {
 
 // --- One layer: nnlib/core/layers.py ---
 
-/** Z = W A + b. Five units at a time, so that a feature is read once for all five; the last ones may be the same. All
- *  examples pass before the next five units, whose weights then stay in the processor's first cache. */
+/** Z = W A + b. Five units at a time, so that a feature is read once for all five; the last ones may be the same. */
 function linearForward(A_prev, W, b) {
-  const m = A_prev.length, out = b.length, last = out - 1;
-  const Z = new Float64Array(m * out);
-  for (let u = 0; u < out; u += 5) {
-    const u1 = Math.min(u + 1, last), u2 = Math.min(u + 2, last), u3 = Math.min(u + 3, last), u4 = Math.min(u + 4, last);
-    const row = W[u], row1 = W[u1], row2 = W[u2], row3 = W[u3], row4 = W[u4];
-    for (let k = 0; k < m; k++) {
-      const { features, values, start, end } = A_prev[k], z = k * out;
-      let sum = b[u], sum1 = b[u1], sum2 = b[u2], sum3 = b[u3], sum4 = b[u4];
+  const m = A_prev.length, n = b.length;
+  const Z = new Float64Array(m * n);
+  for (let k = 0; k < m; k++) {
+    const { features, values, start, end } = A_prev[k];
+    for (let u = 0; u < n; u += 5) {
+      const last = n - 1 - u, u1 = Math.min(1, last), u2 = Math.min(2, last), u3 = Math.min(3, last), u4 = Math.min(4, last);
+      let sum = b[u], sum1 = b[u + u1], sum2 = b[u + u2], sum3 = b[u + u3], sum4 = b[u + u4];
       for (let j = start; j < end; j++) {
-        const i = features[j], a = values[j];
-        sum += row[i] * a;
-        sum1 += row1[i] * a;
-        sum2 += row2[i] * a;
-        sum3 += row3[i] * a;
-        sum4 += row4[i] * a;
+        const w = features[j] * n + u, a = values[j];
+        sum += W[w] * a;
+        sum1 += W[w + u1] * a;
+        sum2 += W[w + u2] * a;
+        sum3 += W[w + u3] * a;
+        sum4 += W[w + u4] * a;
       }
-      Z[z + u] = sum;
+      const z = k * n + u;
+      Z[z] = sum;
       Z[z + u1] = sum1;
       Z[z + u2] = sum2;
       Z[z + u3] = sum3;
@@ -68,34 +68,32 @@ function linearForward(A_prev, W, b) {
  *  `updateParameters` adds, to go over W once. Units whose dZ is 0 have no part in it; the others go five at a time, made
  *  up to five by unit 0 with a share of 0. */
 function linearBackward(dZ, A_prev, dW, db) {
-  const m = A_prev.length, out = db.length;
-  const active = [], shares = new Float64Array(out + 4);
-  for (const values of [...dW, db]) values.fill(0);
+  const m = A_prev.length, n = db.length;
+  const active = new Uint16Array(n + 4), shares = new Float64Array(n + 4);
+  dW.fill(0);
+  db.fill(0);
   for (let k = 0; k < m; k++) {
     const { features, values, start, end } = A_prev[k];
     let count = 0;
-    for (let u = 0; u < out; u++) {
-      const share = dZ[k * out + u] / m;
+    for (let u = 0; u < n; u++) {
+      const share = dZ[k * n + u] / m;
       if (share === 0) continue;
       db[u] += share;
-      active[count] = dW[u];
+      active[count] = u;
       shares[count++] = share;
     }
-    for (; count % 5 !== 0; count++) {
-      active[count] = dW[0];
-      shares[count] = 0;
-    }
+    for (; count % 5 !== 0; count++) active[count] = shares[count] = 0;
     for (let t = 0; t < count; t += 5) {
-      const row = active[t], row1 = active[t + 1], row2 = active[t + 2], row3 = active[t + 3], row4 = active[t + 4];
+      const u = active[t], u1 = active[t + 1], u2 = active[t + 2], u3 = active[t + 3], u4 = active[t + 4];
       const share = shares[t], share1 = shares[t + 1], share2 = shares[t + 2], share3 = shares[t + 3];
       const share4 = shares[t + 4];
       for (let j = start; j < end; j++) {
-        const i = features[j], a = values[j];
-        row[i] += share * a;
-        row1[i] += share1 * a;
-        row2[i] += share2 * a;
-        row3[i] += share3 * a;
-        row4[i] += share4 * a;
+        const w = features[j] * n, a = values[j];
+        dW[w + u] += share * a;
+        dW[w + u1] += share1 * a;
+        dW[w + u2] += share2 * a;
+        dW[w + u3] += share3 * a;
+        dW[w + u4] += share4 * a;
       }
     }
   }
@@ -103,13 +101,13 @@ function linearBackward(dZ, A_prev, dW, db) {
 
 /** dA_prev = Wᵀ dZ, the third of nnlib's `linear_backward`; apart, since nobody needs the gradient of the pixels. */
 function linearBackwardInput(dZ, W, m) {
-  const out = W.length, n = W[0].length;
-  const dA_prev = new Float64Array(m * n);
+  const n = dZ.length / m, features = W.length / n;
+  const dA_prev = new Float64Array(m * features);
   for (let k = 0; k < m; k++) {
-    for (let i = 0; i < n; i++) {
+    for (let i = 0; i < features; i++) {
       let sum = 0;
-      for (let u = 0; u < out; u++) sum += W[u][i] * dZ[k * out + u];
-      dA_prev[k * n + i] = sum;
+      for (let u = 0; u < n; u++) sum += W[i * n + u] * dZ[k * n + u];
+      dA_prev[k * features + i] = sum;
     }
   }
   return dA_prev;
@@ -200,8 +198,8 @@ const INITIALIZATIONS = {
 function initializeParameters(layersDims, initialization, random) {
   return layersDims.slice(1).map((out, l) => {
     const fanIn = layersDims[l], deviation = INITIALIZATIONS[initialization](fanIn, out);
-    const row = () => Float64Array.from({ length: fanIn }, () => deviation * normal(random));
-    return { W: Array.from({ length: out }, row), b: new Float64Array(out) };
+    const W = Float64Array.from({ length: fanIn * out }, () => deviation * normal(random));
+    return { W, b: new Float64Array(out) };
   });
 }
 
@@ -236,7 +234,7 @@ function lModelBackward(ZL, labels, caches, layers, grads, batchnorm) {
 
 /** Arrays of the layers' shapes, for `lModelBackward` to write into. */
 function emptyGradients(layers) {
-  return layers.map(({ W, b }) => ({ W: W.map((row) => new Float64Array(row.length)), b: new Float64Array(b.length) }));
+  return layers.map(({ W, b }) => ({ W: new Float64Array(W.length), b: new Float64Array(b.length) }));
 }
 
 /** −1/m Σ log ŷ of the true class, from the output layer's Z. */
@@ -260,7 +258,7 @@ function l2Cost(layers, L2, m) {
 /** Σ W² over all layers, biases left out. */
 function sumSquaredWeights(layers) {
   let sum = 0;
-  for (const { W } of layers) for (const row of W) for (let i = 0; i < row.length; i++) sum += row[i] * row[i];
+  for (const { W } of layers) for (let i = 0; i < W.length; i++) sum += W[i] * W[i];
   return sum;
 }
 
@@ -280,7 +278,7 @@ function descend(values, gradient, learningRate, decay) {
 /** Plain gradient descent, θ − α dθ, in place; with L2 dW is (λ / m) W more than the cross-entropy's. */
 function updateParameters(layers, grads, learningRate, L2, m) {
   layers.forEach(({ W, b }, l) => {
-    W.forEach((row, u) => descend(row, grads[l].W[u], learningRate, L2 / m));
+    descend(W, grads[l].W, learningRate, L2 / m);
     descend(b, grads[l].b, learningRate, 0);
   });
 }
@@ -307,15 +305,13 @@ function predictions(ZL, m) {
 function radialShares(layers, grads) {
   return layers.slice(0, -1).map(({ W, b }, l) => {
     let along = 0, gradient = 0, length = 0;
-    const slopes = [...grads[l].W, grads[l].b];
-    [...W, b].forEach((values, part) => {
-      const slope = slopes[part];
+    for (const [values, slope] of [[W, grads[l].W], [b, grads[l].b]]) {
       for (let i = 0; i < values.length; i++) {
         along += values[i] * slope[i];
         gradient += slope[i] * slope[i];
         length += values[i] * values[i];
       }
-    });
+    }
     return gradient === 0 ? null : along / (Math.sqrt(gradient) * Math.sqrt(length));
   });
 }
@@ -323,6 +319,6 @@ function radialShares(layers, grads) {
 /** All weights and biases of the hidden layers times a factor, in place. */
 function scaleHidden(layers, factor) {
   for (const { W, b } of layers.slice(0, -1)) {
-    for (const values of [...W, b]) for (let i = 0; i < values.length; i++) values[i] *= factor;
+    for (const values of [W, b]) for (let i = 0; i < values.length; i++) values[i] *= factor;
   }
 }

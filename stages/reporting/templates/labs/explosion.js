@@ -75,7 +75,7 @@
       const answer = await ask(request, { ...given, settings });
       if (mine !== generation) return null;
       for (const point of answer.points) {
-        if (trained.points.at(-1)?.step === point.step) trained.points.pop(); // measured again, after a change
+        if (trained.points.at(-2)?.step === point.step) trained.points.pop(); // measured again, after another change
         trained.points.push(point);
       }
       Object.assign(trained, { radial: answer.radial, diverged: answer.diverged });
@@ -168,7 +168,7 @@
     share: () => ({ at: (value) => value, ticks: [0, .5, 1].map((share) => [share, percent(share, 0)]) }),
   };
   const CURVES = [
-    { name: "sumSquaredWeights", title: "Σ W², the sum of all squared weights", scale: "log", mark: "sum_squared_weights" },
+    { name: "sumSquaredWeights", title: "Σ W², all squared weights", scale: "log", mark: "sum_squared_weights" },
     { name: "accuracy", title: "Accuracy", scale: "share" },
     { name: "cost", title: "Mini-batch cost", scale: "log", mark: "cost" },
   ];
@@ -178,7 +178,7 @@
   function plot({ name, title, scale: kind, mark: marked }) {
     const svg = shape("svg", { role: "img" }), mark = data.marks[marked];
     const keys = trainers.map(({ colour, place }) => {
-      const key = element("span", { className: "key" });
+      const key = element("span", { className: "legend" });
       key.style.setProperty("--colour", colour);
       key.style.setProperty("--dash", place ? "dashed" : "solid");
       return key;
@@ -226,7 +226,7 @@
 
   function radialRows(units, layer) {
     const bars = trainers.map((trained) => {
-      const [bar, value] = [element("span", { className: "bar" }), element("b")];
+      const [bar, value] = [element("span", { className: "gauge" }), element("b")];
       const row = element("div", { className: "share" }, element("span", { textContent: trained.label }), bar, value);
       row.style.setProperty("--colour", trained.colour);
       function draw() {
@@ -316,7 +316,7 @@
   }
 
   function markChange() {
-    if (step()) changes.push(step());
+    if (step() && changes.at(-1) !== step()) changes.push(step());
   }
 
   for (const input of [seed, lr, L2]) {

@@ -242,7 +242,7 @@
       return { caption, bars, row, layer: element("div", { className: "layer" }, scale, row) };
     });
     const rows = Array.from({ length: dims.at(-1) }, (_, digit) => {
-      const [bar, share] = [element("span", { className: "bar" }), element("span", { className: "share" })];
+      const [bar, share] = [element("span", { className: "gauge" }), element("span", { className: "share" })];
       return { bar, share, row: element("div", { className: "digit" }, element("span", { textContent: digit }), bar, share) };
     });
     const card = element("article", { className: "network" },

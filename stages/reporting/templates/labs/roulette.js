@@ -73,7 +73,7 @@
 
   const rows = experiments.map(({ key, label, colour, accuracies, published }, i) => {
     const svg = shape("svg", { role: "img" });
-    const [mean, count, bar] = [element("span", { className: "mean" }), element("span"), element("span", { className: "bar" })];
+    const [mean, count, bar] = [element("span", { className: "mean" }), element("span"), element("span", { className: "gauge" })];
     const row = element("div", { className: "row" }, element("span", { textContent: label }), mean,
       element("span", { className: "strip" }, svg), element("span", { className: "tally" }, bar, count));
     row.dataset.key = key;
@@ -125,8 +125,8 @@
     const { n } = state.settings, share = studies[n - 1][right];
     const bold = (textContent) => element("strong", { textContent });
     find(".answer").replaceChildren(...(right < 0 ? ["No experiment is the best alone over all our runs."] : [
-      "With ", bold(runsOfEach(n)), ", ", bold(percent(share, n === 1 ? 1 : 0)), " of all studies name ",
-      bold(experiments[right].label), ", the best over all our runs."]));
+      "With ", bold(runsOfEach(n)), ", ", bold(percent(share, n === 1 ? 1 : 0)), " of such studies name ",
+      bold(experiments[right].label), ", which is the best over all our runs."]));
     drawCurve();
   }
 
