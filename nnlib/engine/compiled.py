@@ -190,7 +190,9 @@ def train_one(
         if until == evaluated:
             cost, accuracy = replica.cost(data.validation), replica.accuracy(data.validation)
             values = zip(HISTORY, (train_cost, cost, squares, accuracy), strict=True)
-            evaluation = {name: torch.tensor([value], dtype=run.reference.dtype) for name, value in values}
+            evaluation = {
+                name: torch.tensor([value], dtype=run.reference.dtype, device="cpu") for name, value in values
+            }
             _, best = run.evaluate(evaluation, settings)
             if run.last_parameters and best:
                 run.parameters = replica.parameters()
@@ -201,7 +203,7 @@ def train_one(
         run.last_parameters = replica.parameters()
     else:
         run.parameters = replica.parameters()
-    run.epoch, run.step = settings.epochs, last_step
+    run.finish(settings, last_step)
     return run
 
 
