@@ -156,7 +156,8 @@ class Replica:
         result, squares = propagate(
             self.net, ink, order, begin, end, memory, use_batchnorm, exact, learn, count, *rates
         )
-        return (result if count else result / m + strength / (2 * m) * squares), squares
+        decay = strength / (2 * m) * squares if strength else 0.0  # Σ W² may be infinite
+        return (result if count else result / m + decay), squares
 
 
 def train_one(
