@@ -326,6 +326,23 @@ def test_the_true_derivative_is_that_of_the_usual_normalization_alone(form):
         nnlib.Settings(layers_dims=DIMS, batchnorm="exact", normalization=form)
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "says"), [(9, "at most the 8 training"), (7, "no mini-batch of one"), (1, "no mini-batch of one")]
+)
+def test_a_mini_batch_fits_the_training_set(batch_size, says):
+    settings = SETTINGS.replace(
+        batch_size=batch_size, batchnorm="straight_through", normalization={"variance": "unbiased"}
+    )
+    options = dict(settings)
+    epochs = {"num_iterations": options.pop("epochs")}
+    for train in (
+        lambda: nnlib.train_replicas((X, Y), (X, Y), settings, [0]),
+        lambda: nnlib.l_layer_model(X, Y, **options, **epochs),
+    ):
+        with pytest.raises(nnlib.InputError, match=f"^batch_size: expected {says} .*, got {batch_size}$"):
+            train()
+
+
 IMAGES = torch.randint(0, 256, (20, 1, 4, 4), generator=torch.Generator().manual_seed(0))
 ROWS = IMAGES.flatten(1).double() / 255
 LABELS = torch.arange(20) % 3

@@ -160,8 +160,8 @@ def apply_batchnorm(
     InputError
         If the form is unknown, or there is no unbiased variance since there is only one example.
     """
-    (A,) = fit(A=(A, "n m"))
     form = Normalization(epsilon=epsilon, epsilon_added_to=epsilon_added_to, variance=variance, over=over)
+    (A,) = fit(A=(A, "m" if over == "examples" else "n m"))
     mean, deviation = _mean_and_deviation(A, form)
     return (A - mean) / deviation
 
@@ -183,7 +183,7 @@ def _mean_and_deviation(A: Tensor, form: Normalization) -> tuple[Tensor, Tensor]
 
 def straight_through_batchnorm_backward(dA_norm: ArrayLike, A: ArrayLike, epsilon: float = BATCHNORM_EPSILON) -> Tensor:
     """dA = dÂ, as if nothing had been normalized. Not a derivative; many solutions of the assignment do it."""
-    dA_norm, _ = fit(dA_norm=(dA_norm, "n m"), A=(A, "n m"))
+    dA_norm, _ = fit(dA_norm=(dA_norm, "m"), A=(A, "m"))
     return dA_norm
 
 
@@ -198,7 +198,7 @@ def exact_batchnorm_backward(dA_norm: ArrayLike, A: ArrayLike, epsilon: float = 
     A : (..., n, m), the activation before batch norm
     epsilon : that of `apply_batchnorm`
     """
-    dA_norm, A = fit(dA_norm=(dA_norm, "n m"), A=(A, "n m"))
+    dA_norm, A = fit(dA_norm=(dA_norm, "m"), A=(A, "m"))
     mean, deviation = _mean_and_deviation(A, Normalization(epsilon=epsilon))
     A_norm = (A - mean) / deviation
     mean_gradient = dA_norm.mean(-1, keepdim=True)

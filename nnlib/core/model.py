@@ -174,13 +174,13 @@ def l_model_backward(
             else:
                 dA = grads[f"dA{layer}"]
                 if cache.A is not None:
-                    dA = _batchnorm_backward(dA, cache.A, batchnorm, form)
+                    dA = _through_batchnorm(dA, cache.A, batchnorm, form)
                 dA_prev, dW, db = linear_activation_backward(dA, cache, HIDDEN, L2)
         grads[f"dA{layer - 1}"], grads[f"dW{layer}"], grads[f"db{layer}"] = dA_prev, dW, db
     return grads
 
 
-def _batchnorm_backward(dA_norm: Tensor, A: Tensor, batchnorm: str, form: Normalization) -> Tensor:
+def _through_batchnorm(dA_norm: Tensor, A: Tensor, batchnorm: str, form: Normalization) -> Tensor:
     if batchnorm == "none":
         raise InputError("expected no batch norm, since batchnorm is 'none', got the activation before one")
     check_derivative(batchnorm, form)

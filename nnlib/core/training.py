@@ -112,12 +112,17 @@ def check_set(X: Any, Y: Any, layers_dims: Sequence[int]) -> Examples:
     return X.detach(), Y.detach()
 
 
-def check_training_set(X: Any, Y: Any, settings: Settings) -> Examples:
-    """X and Y as `check_set` gives them, if a mini-batch is no larger than the set."""
-    X, Y = check_set(X, Y, settings.layers_dims)
-    if settings.batch_size > X.shape[1]:
-        raise InputError(f"batch_size: expected at most the {X.shape[1]} training examples, got {settings.batch_size}")
-    return X, Y
+def check_batches(settings: Settings, examples: int) -> None:
+    """Refuse a mini-batch that is larger than the training set, or has no variance to normalize by."""
+    size, form = settings.batch_size, settings.normalization
+    if size > examples:
+        raise InputError(f"batch_size: expected at most the {examples} training examples, got {size}")
+    unbiased = settings.batchnorm != "none" and (form.variance, form.over) == ("unbiased", "examples")
+    if unbiased and 1 in (size, examples % size):
+        raise InputError(
+            f"batch_size: expected no mini-batch of one of the {examples} training examples, since the variance is "
+            f"unbiased, got {size}"
+        )
 
 
 def l_layer_model(
@@ -177,7 +182,8 @@ def l_layer_model(
         L2=L2,
         **settings,
     )
-    X, Y = check_training_set(X, Y, chosen)
+    X, Y = check_set(X, Y, chosen.layers_dims)
+    check_batches(chosen, X.shape[1])
     validation_set = None
     if validation is not None:
         with naming("validation"):

@@ -15,6 +15,7 @@ from pydantic import InstanceOf
 from nnlib.arrays import ArrayLike
 from nnlib.core.seeds import Seeds
 from nnlib.core.settings import LayersDims, Settings
+from nnlib.core.training import check_batches
 from nnlib.engine.run import Job, Run
 from nnlib.errors import InputError
 from nnlib.records import Count, checked, what
@@ -160,10 +161,7 @@ def train_configurations(
     for settings in configurations.values():
         if (settings.layers_dims[0], settings.layers_dims[-1]) != data.ends:
             raise InputError(f"layers_dims: expected {data.ends} at the ends, got {settings.layers_dims}")
-        if settings.batch_size > data.train.examples:
-            raise InputError(
-                f"batch_size: expected at most the {data.train.examples} training examples, got {settings.batch_size}"
-            )
+        check_batches(settings, data.train.examples)
     if isinstance(seeds, str | Mapping) or not hasattr(seeds, "__len__") or not len(seeds):
         raise InputError(f"seeds: expected a list of one seed or more, got {what(seeds)}")
     check_memory(list(configurations.values()), len(seeds), data, device, threads)
