@@ -28,10 +28,11 @@ from .core.model import (
 from .core.seeds import Seeds
 from .core.settings import INITIALIZATIONS, Normalization, Settings, Stopping
 from .core.training import evaluate_cost, gradient_step, l_layer_model, mini_batches
-from .data.dataset import load_mnist
+from .data.dataset import flatten, load_mnist, normalize, one_hot
 from .engine.run import Run
 from .errors import InputError
 from .gradients import GradientReport, check_gradients
+from .replicas.cluster import Cluster
 from .replicas.evaluate import accuracy
 from .replicas.store import Store
 from .replicas.train import TrainingData, train_configurations, train_replicas
@@ -40,6 +41,7 @@ __all__ = [
     "ACTIVATIONS",
     "BATCHNORM_BACKWARD",
     "INITIALIZATIONS",
+    "Cluster",
     "GradientReport",
     "InputError",
     "LayerCache",
@@ -58,6 +60,7 @@ __all__ = [
     "compute_cost_from_logits",
     "evaluate_cost",
     "exact_batchnorm_backward",
+    "flatten",
     "gradient_step",
     "initialize_parameters",
     "l_layer_model",
@@ -69,6 +72,8 @@ __all__ = [
     "linear_forward",
     "load_mnist",
     "mini_batches",
+    "normalize",
+    "one_hot",
     "predict",
     "relu",
     "relu_backward",

@@ -23,7 +23,9 @@ import torch
 from torch import Tensor
 
 from nnlib.errors import InputError
+from nnlib.records import Count, Positive, Seed, checked
 
+FUNCTION = Callable[..., Any]
 # An error that so many roundings of the output could cause is not held against a backward.
 ROUNDINGS = 8
 
@@ -148,6 +150,9 @@ def check_gradients(
     >>> bool(check_gradients(cost, gradients, initialize_parameters([4, 5, 3])))
     True
     """
+    forward, backward = checked("forward", forward, FUNCTION), checked("backward", backward, FUNCTION)
+    step, tolerance = checked("step", step, Positive), checked("tolerance", tolerance, Positive)
+    seed, entries = checked("seed", seed, Seed), checked("entries", entries, Count | None)
     if step < np.finfo(float).eps:
         raise InputError(f"step: expected one that moves a number near 1, got {step}")
     # A stream of its own: that of `default_rng(seed)` may have made the inputs, and dOutput must not be one of them.

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, Self, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -21,6 +21,11 @@ def _plain(value: Any) -> Any:
     return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
+def _listed(value: Any) -> Any:
+    """An array, a range or the like as a list."""
+    return list(value) if hasattr(value, "__len__") and not isinstance(value, str | Mapping) else value
+
+
 # Whole numbers fit 64 bits, as tensors and files have them. None of these takes True, "3" or, for a whole number, 3.0.
 Int = Annotated[int, Field(strict=True), BeforeValidator(_plain)]
 Float = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_plain)]
@@ -28,11 +33,8 @@ Count = Annotated[Int, Field(ge=1, lt=2**63)]
 NotNegativeInt = Annotated[Int, Field(ge=0, lt=2**63)]
 # So that seed + k has 64 bits, too.
 Seed = Annotated[Int, Field(ge=0, lt=2**62)]
-SeedList = Annotated[
-    tuple[Seed, ...],
-    Field(min_length=1),
-    BeforeValidator(lambda value: list(value) if hasattr(value, "__len__") else value),
-]
+SeedList = Annotated[tuple[Seed, ...], Field(min_length=1), BeforeValidator(_listed)]
+CountList = Annotated[tuple[Count, ...], BeforeValidator(_listed)]
 Positive = Annotated[Float, Field(gt=0)]
 NotNegative = Annotated[Float, Field(ge=0)]
 Fraction = Annotated[Float, Field(gt=0, lt=1)]
@@ -63,14 +65,20 @@ EXPECTED = {
 }
 
 
-class _Refusing(type(BaseModel)):  # type: ignore[misc]
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
+
+
+class _Refusing(ModelMetaclass):
     """A record that is called for with values that it refuses raises an InputError."""
 
-    def __call__(cls, **values: Any) -> Any:
+    def __call__(cls, *arguments: Any, **values: Any) -> Any:
         try:
-            return super().__call__(**values)
+            return super().__call__(*arguments, **values)
         except ValidationError as error:
-            raise InputError(explain(error, cls)) from None
+            raise InputError(explain(error, cls)) from None  # type: ignore[arg-type]
 
 
 class Record(BaseModel, metaclass=_Refusing):
@@ -105,7 +113,7 @@ def checked(name: str, value: Any, kind: Any) -> Any:
     try:
         return _adapter(kind).validate_python(value)
     except ValidationError as error:
-        raise InputError("; ".join(line(name, problem) for problem in error.errors())) from None
+        raise InputError("; ".join(line(name, problem, kind) for problem in error.errors())) from None
 
 
 def explain(error: ValidationError, schema: type[BaseModel], renamed: Mapping[str, str] | None = None) -> str:
@@ -113,7 +121,7 @@ def explain(error: ValidationError, schema: type[BaseModel], renamed: Mapping[st
     return "; ".join(line("", problem, schema, renamed or {}) for problem in error.errors())
 
 
-def line(name: str, problem: Any, schema: Any = None, renamed: Mapping[str, str] | None = None) -> str:
+def line(name: str, problem: Any, schema: Any, renamed: Mapping[str, str] | None = None) -> str:
     """One problem: where, what was expected, what came."""
     key = ".".join(map(str, (*([name] if name else []), *problem["loc"])))
     # A key may be any text; one line stays one line.
@@ -136,21 +144,27 @@ def line(name: str, problem: Any, schema: Any = None, renamed: Mapping[str, str]
 
 def _fields(schema: Any, parents: Iterable[Any]) -> list[str]:
     """The entries of the record that a path leads to."""
+    schema = _bare(schema)
     for parent in parents:
         if isinstance(schema, type) and issubclass(schema, BaseModel):
             schema = schema.model_fields[parent].annotation
-        elif get_origin(schema) is dict or get_origin(schema) is Mapping:
-            schema = get_args(schema)[1]
-        else:  # a list, or one of several
-            schema = get_args(schema)[0]
-        while get_origin(schema) in (Annotated, Union, UnionType):
-            schema = get_args(schema)[0]
+        else:  # the values of a mapping, or those of a list
+            schema = get_args(schema)[isinstance(parent, str)]
+        schema = _bare(schema)
     return list(getattr(schema, "model_fields", {}))
+
+
+def _bare(schema: Any) -> Any:
+    """A type without its annotations; of several, the first."""
+    while get_origin(schema) in (Annotated, Union, UnionType):
+        schema = get_args(schema)[0]
+    return schema
 
 
 def what(value: Any) -> str:
     """What came, in a few words, for a message: of an array its type and shape."""
-    if hasattr(value, "dtype") and getattr(value, "shape", None):
-        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
-    text = repr(value)
+    if getattr(value, "shape", None):
+        kind = str(getattr(value, "dtype", type(value).__name__)).removeprefix("torch.")
+        return f"{kind} {tuple(value.shape)}"
+    text = " ".join(repr(value).split())
     return text if len(text) <= 80 else f"{text[:50]} … {text[-20:]}"

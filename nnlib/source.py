@@ -7,29 +7,39 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Mapping
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from nnlib.errors import InputError
 
 FOLDERS = ("core", "engine")
-
-
-def _sources() -> dict[str, bytes]:
-    here = Path(__file__).parent
-    return {
-        path.relative_to(here).as_posix(): path.read_bytes().replace(b"\r\n", b"\n")
-        for folder in FOLDERS
-        for path in sorted((here / folder).rglob("*.py"))
-    }
-
-
-# As the files are when nnlib is imported: what is imported of them later is the same code, or `code_digest` refuses it.
-IMPORTED = _sources()
+HERE = Path(__file__).parent
 
 
 class ChangedCodeError(InputError):
-    """The code on the disk is not the code that this process computes with."""
+    """The code on the disk may not be the code that this process computes with."""
+
+
+def _times() -> dict[str, tuple[int, ...]]:
+    """When each file was last changed, be it to what it was before, and its size."""
+    found = {path: path.stat() for folder in FOLDERS for path in sorted((HERE / folder).rglob("*.py"))}
+    return {
+        path.relative_to(HERE).as_posix(): (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size)
+        for path, stat in found.items()
+    }
+
+
+# nnlib imports this module first. As long as no file changes, what is imported later is of the same code.
+TIMES = _times()
+SOURCES = {name: (HERE / name).read_bytes() for name in TIMES}
+
+
+@cache
+def _imported() -> str:
+    return digest(SOURCES)
 
 
 def code_digest() -> str:
@@ -40,34 +50,45 @@ def code_digest() -> str:
     ChangedCodeError
         If a file has changed since nnlib was imported, so that nobody knows which code this process computes with.
     """
-    now = _sources()
-    changed = sorted(name for name in IMPORTED | now if IMPORTED.get(name) != now.get(name))
+    now = _times()
+    changed = sorted(name for name in TIMES | now if TIMES.get(name) != now.get(name))
     if changed:
         raise ChangedCodeError(
-            f"nnlib: {', '.join(changed)} changed after nnlib was imported; start the program (or the notebook's kernel) "
-            "anew"
+            f"nnlib: {', '.join(changed)} changed after nnlib was imported; start the program, or the notebook's "
+            "kernel, anew"
         )
-    return _digest()
+    return _imported()
 
 
-@cache
-def _digest() -> str:
-    found = hashlib.sha256()
-    for name, content in IMPORTED.items():
-        found.update(f"{name}\n{_without_words(content)}\n".encode())
-    return found.hexdigest()
+def digest(sources: Mapping[str, bytes]) -> str:
+    """SHA-256 of modules by name: of their syntax trees, without docstrings."""
+    trees = {name: _plain(_without_docstrings(ast.parse(content))) for name, content in sources.items()}
+    return hashlib.sha256(repr(trees).encode()).hexdigest()
 
 
-def _without_words(content: bytes) -> str:
-    """A module's code in a form of its own: no docstrings, comments or layout."""
-    tree = ast.parse(content)
+def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+            match node.body:
+                case [ast.Expr(ast.Constant(str())), *rest]:
+                    node.body = rest
+    return tree
+
+
+def _plain(node: Any) -> Any:
+    """A syntax tree as lists, without what is empty: Python's own forms of it differ from version to version."""
+    if isinstance(node, ast.AST):
+        fields = {name: _plain(value) for name, value in ast.iter_fields(node) if value not in (None, [])}
+        return [type(node).__name__, fields]
+    return [_plain(part) for part in node] if isinstance(node, list) else node
+
+
+def versions() -> dict[str, str]:
+    """What has to agree between machines for the same bits."""
+    return {"nnlib": code_digest()[:12], "numba": version("numba"), "numpy": version("numpy")}
+
+
+def check_versions(expected: Mapping[str, str]) -> None:
+    """Raise an InputError if this process has other versions."""
+    if versions() != expected:
+        raise InputError(f"expected {expected}, got {versions()}")

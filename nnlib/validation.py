@@ -1,25 +1,19 @@
-"""What public functions take and refuse: arrays that fit together.
-
-An array may be a tensor, a NumPy array, a table or a list, but not an empty one. Its numbers are float32 or float64; where
-the arrays of one call differ, all become float64. Lists take the precision of the others, float32 without others; so do
-one-hot labels Y, which may be whole numbers too.
-"""
+"""What public functions take and refuse: names in tables, and arrays that fit together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from math import prod
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from nnlib.arrays import PRECISIONS, floats
 from nnlib.errors import InputError
 from nnlib.records import what
-
-PRECISIONS = (torch.float32, torch.float64)
 
 
 def choose(table: Mapping[str, Any], name: Any, argument: str) -> Any:
@@ -44,50 +38,11 @@ def naming(name: str) -> Iterator[None]:
         raise InputError(f"{name}: {error}") from None
 
 
-def precision(name: str, value: Any) -> torch.dtype:
-    """torch.float32 or torch.float64."""
-    if not any(value is dtype for dtype in PRECISIONS):
-        raise InputError(f"{name}: expected torch.float32 or torch.float64, got {what(value)}")
-    return value
-
-
-def tensor(name: str, value: Any) -> Tensor:
-    """Real numbers as a tensor of their own type: a tensor as it is, all else as a copy on the CPU."""
-    if not isinstance(value, Tensor):
-        if hasattr(value, "toarray"):
-            raise InputError(f"{name}: expected a dense array, got a sparse one; use {name}.toarray()")
-        try:
-            array = np.array(value)
-            value = torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
-        except (TypeError, ValueError, RuntimeError):
-            way = f"; for text such as '7' use {name}.astype(int)" if getattr(value, "size", None) else ""
-            raise InputError(f"{name}: expected an array of numbers, got {what(value)}{way}") from None
-    if value.layout is not torch.strided:
-        raise InputError(f"{name}: expected a dense array, got a sparse one; use {name}.to_dense()")
-    if value.is_complex():
-        raise InputError(f"{name}: expected an array of real numbers, got {what(value)}")
-    if value.dtype in (torch.uint16, torch.uint32, torch.uint64):
-        # PyTorch has next to no operations for these.
-        value = value.to(torch.int64)
-    return value.as_subclass(Tensor)
-
-
-def floats(named: Mapping[str, Any]) -> list[Tensor]:
-    """Arrays as tensors of one precision; those that are called Y may be whole numbers."""
-    tensors = {name: tensor(name, value) for name, value in named.items()}
-    precisions = set()
-    for name, value in tensors.items():
-        if name == "Y":
-            continue
-        if value.dtype not in PRECISIONS:
-            raise InputError(
-                f"{name}: expected float32 or float64, got {what(value) if value.ndim else value.dtype}; numbers as "
-                f"{name} * 1.0, grey levels from 0 to 255 as {name} / 255"
-            )
-        if hasattr(named[name], "dtype") or hasattr(named[name], "dtypes"):
-            precisions.add(value.dtype)
-    common = torch.float64 if torch.float64 in precisions else torch.float32
-    return [value.to(common) for value in tensors.values()]
+def pair(value: Any, names: str) -> tuple[Any, Any]:
+    """Two values, such as X and Y."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise InputError(f"expected a pair ({names}), got {what(value)}")
+    return value[0], value[1]
 
 
 def fit(**arrays: tuple[Any, str]) -> list[Tensor]:
@@ -104,9 +59,11 @@ def fit(**arrays: tuple[Any, str]) -> list[Tensor]:
         If an array is none, is empty or does not fit, with its name.
     """
     values = [value for value, _ in arrays.values()]
-    kinds = {(value.dtype, value.layout) if type(value) is Tensor else None for value in values}
-    if kinds != {(torch.float32, torch.strided)} and kinds != {(torch.float64, torch.strided)}:
+    kind, *others = {(value.dtype, value.device, value.layout) if type(value) is Tensor else None for value in values}
+    if others or kind is None or kind[0] not in PRECISIONS or kind[2] is not torch.strided:
         values = floats({name: value for name, (value, _) in arrays.items()})
+    if torch.is_autocast_enabled(values[0].device.type):
+        raise InputError("torch.autocast: expected none, since it would compute in another precision than the arrays'")
     _check_shapes(
         tuple([(name, axes, value.shape) for (name, (_, axes)), value in zip(arrays.items(), values, strict=True)])
     )
@@ -122,15 +79,35 @@ def _check_shapes(arrays: tuple[tuple[str, str, tuple[int, ...]], ...]) -> None:
         names = axes.replace("...", "").split()
         before = len(shape) - len(names)
         expected = [sizes.get(axis, axis) for axis in names]
-        fits = [size in (got, axis) for size, got, axis in zip(expected, shape[before:], names, strict=False)]
-        if before < 0 or 0 in shape or not all(fits):
+        if before < 0 or 0 in shape or not _fits(expected, shape[before:]):
             text = f"({', '.join(['...', *map(str, expected)])})" + ", none of them 0" * (0 in shape)
-            raise InputError(f"{name}: expected {text}, got {tuple(shape)}")
+            raise InputError(f"{name}: expected {text}, got {tuple(shape)}{remedy(name, expected, shape)}")
         if before and leading not in ((), shape[:before]):
             raise InputError(f"{name}: expected first axes {leading}, as {leader} has, or none, got {tuple(shape)}")
         if before:
             leading, leader = tuple(shape[:before]), name
         sizes.update(zip(names, shape[before:], strict=True))
+
+
+def _fits(expected: Sequence[Any], shape: Sequence[int]) -> bool:
+    """Whether axes have those sizes; a name stands for any."""
+    return len(expected) == len(shape) and all(
+        isinstance(size, str) or size == got for size, got in zip(expected, shape, strict=True)
+    )
+
+
+def remedy(name: str, expected: Sequence[Any], shape: Sequence[int]) -> str:
+    """The end of a message: what makes an array of that shape fit, where that is likely to be meant."""
+    variable = name.split(": ")[-1]
+    if len(shape) == 2 and _fits(expected, shape[::-1]):
+        return f"; {variable}.T would fit"
+    if variable == "X" and len(shape) > 2 and prod(shape[1:]) == expected[0]:
+        return "; images go through nnlib.flatten(X)"
+    if variable == "X" and len(shape) == 1:
+        return "; one example is X[:, None]"
+    if variable == "Y" and len(shape) == 1:
+        return "; labels go through nnlib.one_hot(Y)"
+    return ""
 
 
 def layers(parameters: Any) -> int:
@@ -143,11 +120,13 @@ def layers(parameters: Any) -> int:
     return L
 
 
-def network(X: Any, parameters: Any, Y: Any = None) -> tuple[Any, ...]:
-    """X, the parameters and labels Y, if given, as tensors: X fits the first layer, each layer the next, Y the last."""
+def network(X: Any, parameters: Any, *Y: Any) -> tuple[Any, ...]:
+    """X, the parameters and, if given, labels Y as tensors: X fits the first layer, each layer the next, Y the last."""
     L = layers(parameters)
     axes = {f"W{layer}": f"n{layer} n{layer - 1}" for layer in range(1, L + 1)}
     axes |= {f"b{layer}": f"n{layer} 1" for layer in range(1, L + 1)}
-    named = {"X": (X, "n0 m")} | {f"parameters: {name}": (parameters[name], axes[name]) for name in parameters}
-    X, *values = fit(**named, **({} if Y is None else {"Y": (Y, f"n{L} m")}))
-    return X, dict(zip(parameters, values, strict=False)), *values[2 * L :]
+    named = {f"parameters: {name}": (parameters[name], axes[name]) for name in parameters}
+    # X and Y last, so that what does not fit the network is refused and not the network.
+    named |= {name: (value, f"{n} m") for name, value, n in zip("XY", (X, *Y), ("n0", f"n{L}"), strict=False)}
+    values = fit(**named)
+    return values[2 * L], dict(zip(parameters, values, strict=False)), *values[2 * L + 1 :]

@@ -106,19 +106,19 @@ X, LABELS = problem(9)
 
 def network(seed=0):
     """(W1, b1, ...), the biases not 0."""
-    parameters = model.initialize_parameters([6, 5, 4, 3], seed=seed, dtype=torch.float64)
+    parameters = model.initialize_parameters([6, 5, 4, 3], initialization="he_fan_out", seed=seed, dtype=torch.float64)
     return {name: value + normal(*value.shape, seed=seed) / 4 for name, value in parameters.items()}
 
 
-def cost(parameters, L2=0.0, use_batchnorm=True):
-    AL, _ = model.l_model_forward(X, parameters, use_batchnorm)
+def cost(parameters, L2=0.0, batchnorm="exact"):
+    AL, _ = model.l_model_forward(X, parameters, batchnorm)
     return model.compute_cost(AL, LABELS, parameters, L2)
 
 
-def gradients(parameters, rule, L2=0.0):
+def gradients(parameters, batchnorm, L2=0.0):
     """nnlib's gradients, and the caches."""
-    AL, caches = model.l_model_forward(X, parameters, use_batchnorm=True)
-    return model.l_model_backward(AL, LABELS, caches, L2, batchnorm_rule=rule), caches
+    AL, caches = model.l_model_forward(X, parameters, batchnorm)
+    return model.l_model_backward(AL, LABELS, caches, L2, batchnorm=batchnorm), caches
 
 
 def scaled(parameters, layer, factor):
@@ -134,14 +134,14 @@ def g(grads, layer):
     return torch.cat([grads[f"dW{layer}"], grads[f"db{layer}"]], 1)
 
 
-def all_dZ(parameters, rule):
-    """dZ1, ..., dZL by the recursion of the page; for "none", without batch norm."""
-    AL, caches = model.l_model_forward(X, parameters, rule != "none")
+def all_dZ(parameters, batchnorm):
+    """dZ1, ..., dZL by the recursion of the page."""
+    AL, caches = model.l_model_forward(X, parameters, batchnorm)
     chain = [AL - LABELS]
     for layer in range(len(caches) - 1, 0, -1):
         dA = parameters[f"W{layer + 1}"].T @ chain[0]
-        if rule != "none":
-            dA = layers.BATCHNORM_BACKWARD[rule](dA, caches[layer - 1][2])
+        if batchnorm != "none":
+            dA = layers.BATCHNORM_BACKWARD[batchnorm](dA, caches[layer - 1].A)
         chain.insert(0, (caches[layer - 1][1] > 0) * dA)
     return chain, caches
 
@@ -154,7 +154,7 @@ def _():
     \ell_k = - \sum_i Y_{ik} \log (A_L)_{ik}
     """
     parameters, m = network(), X.shape[1]
-    AL, _ = model.l_model_forward(X, parameters, use_batchnorm=True)
+    AL, _ = model.l_model_forward(X, parameters, "exact")
     losses = [-sum(LABELS[i, k] * AL[i, k].log() for i in range(3)) for k in range(m)]
     squares = sum((parameters[f"W{layer}"] ** 2).sum() for layer in (1, 2, 3))
     equal(cost(parameters, L2), sum(losses) / m + L2 / (2 * m) * squares)
@@ -169,9 +169,9 @@ def _():
     db_i = \frac{\partial J}{\partial b_i}
     """
     parameters = {name: value.requires_grad_() for name, value in network().items()}
-    AL, caches = model.l_model_forward(X, parameters, use_batchnorm=True)
+    AL, caches = model.l_model_forward(X, parameters, "exact")
     J = model.compute_cost(AL, LABELS, parameters, L2)
-    grads = model.l_model_backward(AL, LABELS, caches, L2, batchnorm_rule="exact")
+    grads = model.l_model_backward(AL, LABELS, caches, L2, batchnorm="exact")
     dZ, _ = all_dZ(parameters, "exact")
     for layer in (1, 2, 3):
         equal(grads[f"dW{layer}"], grad(J, parameters[f"W{layer}"], retain_graph=True)[0])
@@ -497,11 +497,10 @@ def _():
     \quad \text{for } l = L-1, \dots, 1
     """
     parameters = network()
-    for rule in ("none", "exact", "straight_through"):
-        chain, caches = all_dZ(parameters, rule)
-        AL = caches[-1][1].softmax(0)
-        other = "exact" if rule == "none" else rule
-        grads = model.l_model_backward(AL, LABELS, caches, batchnorm_rule=other)
+    for batchnorm in ("none", "exact", "straight_through"):
+        chain, caches = all_dZ(parameters, batchnorm)
+        AL = caches[-1].activation_cache.softmax(0)
+        grads = model.l_model_backward(AL, LABELS, caches, batchnorm=batchnorm)
         for layer, dZ in enumerate(chain, start=1):
             A_prev = caches[layer - 1][0][0]
             equal(grads[f"dW{layer}"], dZ @ A_prev.T / X.shape[1])
@@ -525,7 +524,7 @@ def _():
     r"""J(c \, \theta) = J(\theta)"""
     for layer in (1, 2):
         equal(cost(scaled(network(), layer, C)), cost(network()), atol=NEARLY)
-    assert abs(cost(scaled(network(), 1, C), use_batchnorm=False) - cost(network(), use_batchnorm=False)) > 0.01
+    assert abs(cost(scaled(network(), 1, C), batchnorm="none") - cost(network(), batchnorm="none")) > 0.01
 
 
 @identity("orthogonal")
@@ -551,8 +550,8 @@ def _():
     = \lVert \theta \rVert^2 - 2 \alpha \langle \theta, g \rangle + \alpha^2 \lVert g \rVert^2
     """
     parameters = network()
-    for rule in ("exact", "straight_through"):
-        grads, _ = gradients(parameters, rule)
+    for batchnorm in ("exact", "straight_through"):
+        grads, _ = gradients(parameters, batchnorm)
         stepped = model.update_parameters(parameters, grads, RATE)
         long, along, short = (
             theta(parameters, 1).norm() ** 2,
@@ -576,12 +575,12 @@ def _():
     \langle \theta, g \rangle = \frac{1}{m} \sum Z \odot dZ = \frac{1}{m} \sum A \odot dA
     """
     parameters, m = network(), X.shape[1]
-    for rule in ("exact", "straight_through"):
-        grads, caches = gradients(parameters, rule)
-        dZ, _ = all_dZ(parameters, rule)
+    for batchnorm in ("exact", "straight_through"):
+        grads, caches = gradients(parameters, batchnorm)
+        dZ, _ = all_dZ(parameters, batchnorm)
         for layer in (1, 2):
             _, Z, A = caches[layer - 1]
-            dA = layers.BATCHNORM_BACKWARD[rule](grads[f"dA{layer}"], A)
+            dA = layers.BATCHNORM_BACKWARD[batchnorm](grads[f"dA{layer}"], A)
             along = (theta(parameters, layer) * g(grads, layer)).sum()
             equal(along, (Z * dZ[layer - 1]).sum() / m, (A * dA).sum() / m)
 
@@ -605,8 +604,8 @@ def _():
 def _():
     r"""\frac{1}{m} \sum \hat A_l \odot d\hat A_l = \sum W_{l+1} \odot dW_{l+1}"""
     parameters = network()
-    for rule in ("exact", "straight_through"):
-        grads, caches = gradients(parameters, rule)
+    for batchnorm in ("exact", "straight_through"):
+        grads, caches = gradients(parameters, batchnorm)
         for layer in (1, 2):
             A_norm = caches[layer][0][0]
             product = parameters[f"W{layer + 1}"] * grads[f"dW{layer + 1}"]

@@ -27,7 +27,6 @@ LEVELS = {
 
 PROGRAM = """
 import hashlib
-from dataclasses import replace
 
 import torch
 
@@ -36,13 +35,13 @@ from nnlib import Settings, accuracy, train_replicas
 random = torch.Generator().manual_seed(0)
 X = torch.randint(-300, 256, (784, 200), generator=random).clamp(min=0) / 255
 Y = torch.nn.functional.one_hot(torch.randint(0, 10, (200,), generator=random), 10).T.float()
-base = Settings((784, 20, 7, 5, 10), epochs=3, batch_size=32, L2=0.01, look_every=3)
+base = Settings(layers_dims=(784, 20, 7, 5, 10), epochs=3, batch_size=32, L2=0.01, stopping={"eval_every": 3})
 digest = hashlib.sha256()
-for own in ({}, {"use_batchnorm": True}, {"use_batchnorm": True, "batchnorm_rule": "exact"}, {"learning_rate": 1e30}):
-    settings = replace(base, **own)
+for own in ({}, {"batchnorm": "straight_through"}, {"batchnorm": "exact"}, {"learning_rate": 1e30}):
+    settings = base.replace(**own)
     run = train_replicas((X, Y), (X[:, :90], Y[:, :90]), settings, range(3))
-    read = accuracy(X, Y, run.parameters, use_batchnorm=settings.use_batchnorm)
-    for array in (*run.tensors().values(), read):
+    right = accuracy(X, Y, run.parameters, batchnorm=settings.batchnorm)
+    for array in (*run.tensors().values(), right):
         digest.update(array.contiguous().numpy().tobytes())
 print(digest.hexdigest())
 """

@@ -1,9 +1,10 @@
 """From images to arrays: scale, layout, labels, and a split that loses and doubles nothing."""
 
+import numpy as np
 import pytest
 import torch
 
-from nnlib import load_mnist
+from nnlib import InputError, load_mnist
 from nnlib.data import dataset
 from nnlib.data.files import save_tensors
 
@@ -44,6 +45,26 @@ def test_pixels_are_fractions_and_images_columns_row_by_row():
     assert X.dtype == torch.float32
     assert X.is_contiguous()
     torch.testing.assert_close(X, torch.tensor([[0.0, 1.0], [0.2, 0.0], [0.4, 0.0], [1.0, 0.0]]))
+
+
+def test_images_may_have_channels():
+    batch = torch.arange(2 * 3 * 4).reshape(2, 1, 3, 4)
+    assert torch.equal(dataset.flatten(batch), dataset.flatten(batch[:, 0]))
+
+
+@pytest.mark.parametrize("divided", [torch.rand(2, 3, 3), torch.rand(2, 3, 3).tolist(), torch.eye(3).double()[None]])
+def test_what_is_divided_already_is_not_divided_again(divided):
+    with pytest.raises(
+        InputError, match=r"^images: expected grey levels from 0 to 255, got 0.* divided by 255 already"
+    ):
+        dataset.normalize(divided)
+
+
+@pytest.mark.parametrize(
+    "images", [torch.zeros(2, 3, 3), torch.eye(3, dtype=torch.uint8)[None], torch.eye(3)[None] * 255]
+)
+def test_dark_images_are_images(images):
+    assert torch.equal(dataset.normalize(images), images.float() / 255)
 
 
 def test_one_hot_has_a_single_1_in_each_column():
@@ -130,6 +151,10 @@ def test_load_mnist_of_another_file_says_what_came(tmp_path):
         (lambda: dataset.split(2, 0.9, 0.2, 0), "train|validation"),
         (lambda: dataset.one_hot(torch.tensor([3, 10])), "labels: expected whole numbers from 0 to 9, got 10"),
         (lambda: dataset.one_hot(torch.tensor([-1])), "labels"),
+        (lambda: dataset.one_hot(["3", "7"]), r"labels: .*use numpy\.array\(labels\)\.astype\(int\)"),
+        (lambda: dataset.one_hot(np.array(["3", "7"], object)), r"labels: .*use labels\.astype\(int\)"),
+        (lambda: dataset.flatten(torch.zeros(3, 4)), r"images: expected \(m, height, width\), got \(3, 4\)"),
+        (lambda: dataset.normalize([[[300]]]), "images: expected grey levels from 0 to 255, got 300 to 300"),
         (lambda: dataset.preprocess(TRAIN, OFFICIAL, pool="test"), "pool"),
         (lambda: dataset.preprocess(TRAIN, OFFICIAL, examples=101), "examples"),
         (lambda: dataset.preprocess(TRAIN, OFFICIAL, examples=-1), "examples"),

@@ -63,7 +63,7 @@ WRONG = {
         lambda dA, Z: dA * torch.softmax(Z, -2) * (1 - torch.softmax(Z, -2)),
         [normal(5, 8)],
     ),
-    "batch norm, the study's rule": (
+    "batch norm, straight through": (
         nnlib.apply_batchnorm,
         nnlib.straight_through_batchnorm_backward,
         [normal(5, 8)],
@@ -119,37 +119,37 @@ L2 = 0.7
 X, Y = problem(9)
 
 
-def network_cost(use_batchnorm):
+def network_cost(batchnorm):
     def cost(parameters):
-        AL, caches = nnlib.l_model_forward(X, parameters, use_batchnorm)
+        AL, caches = nnlib.l_model_forward(X, parameters, batchnorm)
         return nnlib.compute_cost(AL, Y, parameters, L2), (AL, caches)
 
     return cost
 
 
-def network_gradients(rule, L2=L2):
-    return lambda dcost, cache: nnlib.l_model_backward(cache[0], Y, cache[1], L2, batchnorm_rule=rule)
+def network_gradients(batchnorm, L2=L2):
+    return lambda dcost, cache: nnlib.l_model_backward(cache[0], Y, cache[1], L2, batchnorm=batchnorm)
 
 
-@pytest.mark.parametrize("use_batchnorm", [False, True])
-def test_a_whole_network_with_l2_passes(use_batchnorm):
+@pytest.mark.parametrize("batchnorm", ["none", "exact"])
+def test_a_whole_network_with_l2_passes(batchnorm):
     parameters = nnlib.initialize_parameters([6, 5, 4, 3])
-    report = check_gradients(network_cost(use_batchnorm), network_gradients("exact"), parameters)
+    report = check_gradients(network_cost(batchnorm), network_gradients(batchnorm), parameters)
     assert report, report
     assert list(report.worst) == list(parameters)
 
 
 def test_networks_side_by_side_pass():
     parameters = nnlib.initialize_parameters([6, 4, 3], seed=[0, 1])
-    report = check_gradients(network_cost(True), network_gradients("exact"), parameters, upstream=np.ones(2))
+    report = check_gradients(network_cost("exact"), network_gradients("exact"), parameters, upstream=np.ones(2))
     assert report, report
 
 
-def test_in_a_network_the_studys_rule_is_wrong_below_a_batch_norm_and_a_forgotten_l2_in_the_weights():
+def test_in_a_network_straight_through_is_wrong_below_a_batch_norm_and_a_forgotten_l2_in_the_weights():
     parameters = nnlib.initialize_parameters([6, 5, 4, 3])
-    straight = check_gradients(network_cost(True), network_gradients("straight_through"), parameters)
+    straight = check_gradients(network_cost("exact"), network_gradients("straight_through"), parameters)
     assert straight.wrong == ["W1", "b1", "W2", "b2"]
-    forgotten = check_gradients(network_cost(True), network_gradients("exact", 0.0), parameters)
+    forgotten = check_gradients(network_cost("exact"), network_gradients("exact", 0.0), parameters)
     assert forgotten.wrong == ["W1", "W2", "W3"]
 
 

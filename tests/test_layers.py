@@ -1,7 +1,6 @@
 """Every layer's backward against autograd in float64, and what each layer promises."""
 
-import re
-
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -12,6 +11,7 @@ from torch.nn.functional import layer_norm
 from torch.testing import assert_close
 
 from nnlib.core import layers
+from nnlib.errors import InputError
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 REPLICAS = pytest.mark.parametrize("replicas", [(), (3,)], ids=["one network", "three networks"])
@@ -130,13 +130,42 @@ def test_batch_norm_of_one_example_is_0_and_passes_no_gradient():
     assert layers.exact_batchnorm_backward(normal(5, 1, seed=1), A).eq(0).all()
 
 
-def test_one_l2_for_all_networks_is_a_vector_of_equal_ones_and_each_network_has_its_own():
-    A, W, b, dZ = (normal(3, *shape) for shape in ((4, 6), (3, 4), (3, 1), (3, 6)))
-    one, same = (layers.linear_backward(dZ, (A, W, b), L2)[1] for L2 in (0.3, torch.full((3,), 0.3)))
-    assert_close(one, same, rtol=0, atol=1e-7)  # 0.3 in float32
-    L2 = torch.tensor([0.0, 0.5, 2.0])
-    own = torch.stack([layers.linear_backward(dZ[k], (A[k], W[k], b[k]), L2[k].item())[1] for k in range(3)])
-    assert_close(layers.linear_backward(dZ, (A, W, b), L2)[1], own, **EXACT)
+FORMS = pytest.mark.parametrize(
+    ("form", "formula"),
+    [
+        ({"epsilon": 0.1}, lambda A: (A - A.mean(-1, keepdims=True)) / np.sqrt(A.var(-1, keepdims=True) + 0.1)),
+        (
+            {"epsilon": 0.1, "epsilon_added_to": "deviation"},
+            lambda A: (A - A.mean(-1, keepdims=True)) / (A.std(-1, keepdims=True) + 0.1),
+        ),
+        (
+            {"variance": "unbiased"},
+            lambda A: (A - A.mean(-1, keepdims=True)) / np.sqrt(A.var(-1, ddof=1, keepdims=True) + 1e-8),
+        ),
+        (
+            {"over": "matrix"},
+            lambda A: (A - A.mean((-2, -1), keepdims=True)) / np.sqrt(A.var((-2, -1), keepdims=True) + 1e-8),
+        ),
+        (
+            {"over": "matrix", "variance": "unbiased", "epsilon_added_to": "deviation", "epsilon": 0.1},
+            lambda A: (A - A.mean((-2, -1), keepdims=True)) / (A.std((-2, -1), ddof=1, keepdims=True) + 0.1),
+        ),
+    ],
+    ids=lambda value: ", ".join(value) if isinstance(value, dict) else "",
+)
+
+
+@REPLICAS
+@FORMS
+def test_every_form_of_normalization_is_its_formula(form, formula, replicas):
+    A = normal(*replicas, 5, 8)
+    assert_close(layers.apply_batchnorm(A, **form), torch.from_numpy(formula(A.numpy())), **EXACT)
+
+
+def test_one_number_has_no_unbiased_variance():
+    with pytest.raises(InputError, match=r"^A: expected two or more examples for an unbiased variance, got \(5, 1\)$"):
+        layers.apply_batchnorm(normal(5, 1), variance="unbiased")
+    assert layers.apply_batchnorm(normal(5, 1), variance="unbiased", over="matrix").isfinite().all()
 
 
 def test_without_l2_there_is_none():
@@ -152,25 +181,19 @@ A, W, B = normal(4, 6), normal(3, 4), normal(3, 1)
     ("mistake", "argument"),
     [
         (lambda: layers.linear_forward(A, W[:, 1:], B), r"W: expected \(..., out, 4\), got \(3, 3\)"),
+        (lambda: layers.linear_forward(A.T, W, B), r"W: expected \(..., out, 6\), got \(3, 4\)"),
         (lambda: layers.linear_activation_forward(A, W, B, "tanh"), "activation"),
         (lambda: layers.linear_activation_backward(normal(3, 6), ((A, W, B), normal(3, 6)), "tanh"), "activation"),
+        (lambda: layers.linear_activation_backward(normal(3, 6), None, "relu"), "cache"),
+        (lambda: layers.linear_activation_backward(normal(3, 6), ((A, W), normal(3, 6)), "relu"), "cache"),
+        (lambda: layers.apply_batchnorm(A, over="units"), "over"),
+        (lambda: layers.apply_batchnorm(A, epsilon=0.0), "epsilon"),
         *[
             (lambda L2=L2: layers.linear_backward(normal(3, 6), (A, W, B), L2), "L2")
-            for L2 in (-0.1, float("nan"), float("inf"), torch.tensor([0.1, -0.1]))
-        ],
-        *[
-            (
-                lambda of=of, count=count: layers.linear_backward(
-                    normal(*of, 3, 6),
-                    (normal(*of, 4, 6), normal(*of, 3, 4), normal(*of, 3, 1)),
-                    torch.full((count,), 0.1),
-                ),
-                rf"L2: expected one number, or {re.escape(str(of))}, got \({count},\)",
-            )
-            for of, count in (((), 2), ((5,), 2), ((5,), 3))
+            for L2 in (-0.1, float("nan"), float("inf"), True, "much", torch.tensor([0.1, 0.1]))
         ],
     ],
 )
 def test_a_mistake_is_named(mistake, argument):
-    with pytest.raises(ValueError, match=f"^{argument}"):
+    with pytest.raises(InputError, match=f"^{argument}"):
         mistake()

@@ -1,4 +1,4 @@
-"""The whole network: its gradient against autograd and finite differences, its cost, first weights, prediction."""
+"""The whole network: its gradient against autograd and finite differences, its cost, initial weights, prediction."""
 
 from math import log, sqrt
 
@@ -31,9 +31,9 @@ BATCHNORMS = {
 }
 
 
-def first(dims, seed=0):
-    """First weights in float64, and biases that are not all 0."""
-    parameters = nnlib.initialize_parameters(dims, rule="he_fan_in", seed=seed, dtype=torch.float64)
+def initial(dims, seed=0):
+    """Initial weights in float64, and biases that are not all 0."""
+    parameters = nnlib.initialize_parameters(dims, seed=seed, dtype=torch.float64)
     return {
         name: value if name[0] == "W" else normal(*value.shape, seed=seed) / 4 for name, value in parameters.items()
     }
@@ -51,9 +51,8 @@ def reference_cost(X, Y, parameters, batchnorm, L2=L2):
 
 
 def our_gradients(X, Y, parameters, batchnorm, L2=L2):
-    AL, caches = nnlib.l_model_forward(X, parameters, batchnorm != "none")
-    rule = "exact" if batchnorm == "none" else batchnorm
-    return nnlib.l_model_backward(AL, Y, caches, L2, batchnorm_rule=rule)
+    AL, caches = nnlib.l_model_forward(X, parameters, batchnorm)
+    return nnlib.l_model_backward(AL, Y, caches, L2, batchnorm=batchnorm)
 
 
 def test_the_cost_of_finite_logits_is_finite_where_the_label_is_certain():
@@ -67,7 +66,7 @@ def test_the_cost_of_finite_logits_is_finite_where_the_label_is_certain():
 @NETWORKS
 def test_gradients_agree_with_autograd(dims, batchnorm):
     X, Y = problem(16, dims[0], dims[-1])
-    parameters = first(dims)
+    parameters = initial(dims)
     inputs = {"A0": X, **parameters}
     leaves = {name: value.clone().requires_grad_() for name, value in inputs.items()}
     cost = reference_cost(leaves["A0"], Y, {name: leaves[name] for name in parameters}, batchnorm)
@@ -81,7 +80,7 @@ def test_gradients_agree_with_autograd(dims, batchnorm):
 def slope_and_difference(dims, batchnorm, seed):
     """Along a random direction: what our gradient says, and the centred difference of the cost."""
     X, Y = problem(16, dims[0], dims[-1])
-    parameters = first(dims)
+    parameters = initial(dims)
     step = {name: normal(*value.shape, seed=seed) * 1e-7 for name, value in parameters.items()}
     ahead, behind = (
         reference_cost(X, Y, {name: value + sign * step[name] for name, value in parameters.items()}, batchnorm)
@@ -107,17 +106,16 @@ def test_straight_through_is_not_the_derivative(dims):
 
 @pytest.mark.parametrize("batchnorm", BATCHNORMS)
 def test_networks_side_by_side_are_the_networks_alone(batchnorm):
-    singles = [first([6, 5, 4, 3], seed) for seed in range(3)]
+    singles = [initial([6, 5, 4, 3], seed) for seed in range(3)]
     together = {name: torch.stack([single[name] for single in singles]) for name in singles[0]}
-    strengths = torch.tensor([0.0, 0.3, 2.0], dtype=torch.float64)
     X, Y = problem(9)
-    grads = our_gradients(X, Y, together, batchnorm, strengths)
-    AL, _ = nnlib.l_model_forward(X, together, batchnorm != "none")
-    costs = nnlib.compute_cost(AL, Y, together, strengths)
-    for k, (single, strength) in enumerate(zip(singles, strengths.tolist(), strict=True)):
-        for name, grad in our_gradients(X, Y, single, batchnorm, strength).items():
+    grads = our_gradients(X, Y, together, batchnorm)
+    AL, _ = nnlib.l_model_forward(X, together, batchnorm)
+    costs = nnlib.compute_cost(AL, Y, together, L2)
+    for k, single in enumerate(singles):
+        for name, grad in our_gradients(X, Y, single, batchnorm).items():
             assert_close(grads[name][k], grad, rtol=1e-12, atol=1e-12)
-        assert costs[k].item() == pytest.approx(reference_cost(X, Y, single, batchnorm, strength).item(), rel=1e-12)
+        assert costs[k].item() == pytest.approx(reference_cost(X, Y, single, batchnorm).item(), rel=1e-12)
     assert_close(nnlib.predict(X, Y, together), torch.stack([nnlib.predict(X, Y, single) for single in singles]))
 
 
@@ -166,19 +164,35 @@ def test_cost_of_knowing_nothing_is_the_logarithm_of_the_classes():
     assert nnlib.compute_cost(torch.full((10, 7), 0.1), torch.eye(10)[:, :7]).item() == pytest.approx(log(10))
 
 
-@pytest.mark.parametrize(
-    ("rule", "variance"), [("he_fan_out", 2 / 100), ("he_fan_in", 2 / 400), ("xavier", 2 / (400 + 100))]
-)
-def test_first_weights_have_the_spread_of_their_rule_and_biases_are_0(rule, variance):
-    parameters = nnlib.initialize_parameters([400, 100, 10], rule=rule)
+# Of a layer with 400 inputs and 100 units.
+DEVIATIONS = {
+    "he_fan_in": sqrt(2 / 400),
+    "he_fan_out": sqrt(2 / 100),
+    "xavier": sqrt(2 / 500),
+    "lecun": sqrt(1 / 400),
+    "inverse_fan_in": 1 / 400,
+    "inverse_fan_out": 1 / 100,
+    "standard_normal": 1,
+}
+
+
+@pytest.mark.parametrize("initialization", nnlib.INITIALIZATIONS)
+def test_initial_weights_have_the_deviation_of_their_initialization_and_biases_are_0(initialization):
+    parameters = nnlib.initialize_parameters([400, 100, 10], initialization=initialization)
+    deviation = DEVIATIONS[initialization]
     assert parameters["W1"].shape == (100, 400)
-    assert parameters["W1"].std().item() == pytest.approx(sqrt(variance), rel=0.02)
-    assert abs(parameters["W1"].mean().item()) < 0.02 * sqrt(variance)
+    assert parameters["W1"].std().item() == pytest.approx(deviation, rel=0.02)
+    assert abs(parameters["W1"].mean().item()) < 0.02 * deviation
     assert not parameters["b1"].any()
     assert parameters["b2"].shape == (10, 1)
 
 
-def test_first_weights_are_those_of_the_seed_alone():
+def test_initial_weights_are_he_et_al_s_unless_asked_otherwise():
+    parameters = (nnlib.initialize_parameters([6, 3], **given) for given in ({}, {"initialization": "he_fan_in"}))
+    assert len({tuple(given["W1"].flatten().tolist()) for given in parameters}) == 1
+
+
+def test_initial_weights_are_those_of_the_seed_alone():
     together = nnlib.initialize_parameters([6, 5, 3], seed=[7, 8])
     alone = nnlib.initialize_parameters([6, 5, 3], seed=8)
     in_double = nnlib.initialize_parameters([6, 5, 3], seed=8, dtype=torch.float64)
@@ -192,10 +206,10 @@ def test_first_weights_are_those_of_the_seed_alone():
 
 
 def test_without_l2_there_is_none():
-    AL, caches = nnlib.l_model_forward(X, first([6, 5, 3]), use_batchnorm=False)
+    AL, caches = nnlib.l_model_forward(X, initial([6, 5, 3]))
     plain, zero = nnlib.l_model_backward(AL, Y, caches), nnlib.l_model_backward(AL, Y, caches, 0.0)
     assert all(torch.equal(plain[name], zero[name]) for name in zero)
-    assert nnlib.compute_cost(AL, Y, first([6, 5, 3])) == nnlib.compute_cost(AL, Y)
+    assert nnlib.compute_cost(AL, Y, initial([6, 5, 3])) == nnlib.compute_cost(AL, Y)
 
 
 def test_an_update_goes_down_the_gradient():
@@ -223,26 +237,52 @@ def test_accuracy_is_the_share_of_right_answers_and_nan_for_a_network_that_gives
 
 
 X, Y = problem(4)
-AL, CACHES = nnlib.l_model_forward(X, first([6, 3]))
+PARAMETERS = initial([6, 5, 3])
+MATRIX = nnlib.Normalization(over="matrix")
+
+
+def test_the_derivative_of_batch_norm_is_the_true_one_unless_asked_otherwise():
+    AL, caches = nnlib.l_model_forward(X, PARAMETERS, "straight_through")
+    grads, exact, straight = (
+        nnlib.l_model_backward(AL, Y, caches, **given)["dW1"]
+        for given in ({}, {"batchnorm": "exact"}, {"batchnorm": "straight_through"})
+    )
+    assert torch.equal(grads, exact)
+    assert not torch.equal(grads, straight)
+
+
+def test_the_form_of_normalization_is_that_of_the_layer():
+    _, caches = nnlib.l_model_forward(X, PARAMETERS, "straight_through", normalization=MATRIX)
+    assert_close(caches[1].linear_cache.A_prev, nnlib.apply_batchnorm(caches[0].A, over="matrix"))
+    usual = nnlib.predict(*problem(200), PARAMETERS, batchnorm="exact")
+    assert usual != nnlib.predict(*problem(200), PARAMETERS, batchnorm="straight_through", normalization=MATRIX)
+
+
+AL, CACHES = nnlib.l_model_forward(X, PARAMETERS, "exact")
 
 
 @pytest.mark.parametrize(
     ("mistake", "argument"),
     [
-        (lambda: nnlib.initialize_parameters([6, 3], rule="zeros"), "rule"),
+        (lambda: nnlib.initialize_parameters([6, 3], initialization="zeros"), "initialization"),
         (lambda: nnlib.initialize_parameters([6]), "layer_dims"),
-        (lambda: nnlib.initialize_parameters([6, 0, 3]), "layer_dims"),
+        (lambda: nnlib.initialize_parameters([6, 0, 3]), "layer_dims.1"),
         (lambda: nnlib.compute_cost(AL, Y[:, :3]), "Y"),
         (lambda: nnlib.compute_cost(AL[:, :1], Y), "Y"),
         (lambda: nnlib.compute_cost(AL, Y, None, 0.1), "parameters"),
         (lambda: nnlib.compute_cost(AL, Y, {}, -0.1), "L2"),
         (lambda: nnlib.compute_cost_from_logits(AL, Y[:2]), "Y"),
         (lambda: model.l_model_backward(AL, Y[:, :3], CACHES), "Y"),
-        (lambda: model.l_model_backward(AL, Y, CACHES, batchnorm_rule="none"), "batchnorm_rule"),
+        (lambda: model.l_model_backward(AL, Y, CACHES, batchnorm="none"), "caches: layer 1"),
+        (lambda: model.l_model_backward(AL, Y, CACHES, batchnorm=True), "batchnorm"),
+        (lambda: model.l_model_backward(AL, Y, CACHES, normalization=MATRIX), "caches: layer 1: batchnorm"),
+        (lambda: model.l_model_backward(AL, Y, CACHES, normalization="matrix"), "normalization"),
         (lambda: model.l_model_backward(AL, Y, []), "caches"),
-        (lambda: nnlib.l_model_forward(X[:5], first([6, 3])), "parameters: W1"),
+        (lambda: nnlib.l_model_forward(X[:5], PARAMETERS), "X"),
+        (lambda: nnlib.l_model_forward(X, PARAMETERS, True), "batchnorm"),
+        (lambda: nnlib.l_model_forward(X, PARAMETERS, normalization={"over": "units"}), "normalization.over"),
     ],
 )
 def test_a_mistake_is_named(mistake, argument):
-    with pytest.raises(ValueError, match=f"^{argument}:"):
+    with pytest.raises(nnlib.InputError, match=f"^{argument}:"):
         mistake()

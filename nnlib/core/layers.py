@@ -1,13 +1,13 @@
 """One layer, forward and backward: each backward stands under its forward.
 
-Names and signatures are those of the assignment that the study solves, so that solutions can be read side by side: hence
-a capital B in `linear_activation_forward`, and dA and dZ of each example, not yet divided by m, while dW and db are
-gradients of the cost averaged over the m examples.
+Names and signatures are those of the assignment that the study solves, so that solutions can be read side by side:
+hence a capital B in `linear_activation_forward`, and dA and dZ of each example, not yet divided by m, while dW and db
+are gradients of the cost averaged over the m examples.
 
 Shapes follow it too: activations are features × examples, `A (..., n, m)`, weights `W (..., out, in)`, biases
 `b (..., out, 1)`, one-hot labels `Y (..., classes, m)`. The leading axes `...` are empty for one network, or `(R,)` for
-R networks side by side; no function here needs to know which. Arrays may be tensors, NumPy arrays or lists; what does not
-fit is an InputError that names the argument. Results are tensors.
+R networks side by side; no function here needs to know which. Arrays may be tensors, NumPy arrays or lists; one that
+does not fit is an InputError that names the argument. Results are tensors.
 
 The formulas are those of I. Goodfellow, Y. Bengio, A. Courville, *Deep Learning* (2016), section 6.5, in the notation
 of A. Ng's course; docs/backprop.md derives them.
@@ -15,12 +15,13 @@ of A. Ng's course; docs/backprop.md derives them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from nnlib.arrays import ArrayLike
 from nnlib.core.settings import L2Strength, Normalization
 from nnlib.errors import InputError
 from nnlib.records import checked, what
@@ -46,7 +47,7 @@ class LayerCache(NamedTuple):
     A: Tensor | None = None
 
 
-def linear_forward(A: Tensor, W: Tensor, b: Tensor) -> tuple[Tensor, LinearCache]:
+def linear_forward(A: ArrayLike, W: ArrayLike, b: ArrayLike) -> tuple[Tensor, LinearCache]:
     """Z = W A + b.
 
     Parameters
@@ -69,7 +70,7 @@ def linear_forward(A: Tensor, W: Tensor, b: Tensor) -> tuple[Tensor, LinearCache
     return W @ A + b, LinearCache(A, W, b)
 
 
-def linear_backward(dZ: Tensor, cache: LinearCache, L2: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+def linear_backward(dZ: ArrayLike, cache: Sequence[ArrayLike], L2: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of Z = W A + b, with the L2 term of the cost: dW = dZ Aᵀ / m + (λ / m) W.
 
     Parameters
@@ -89,7 +90,7 @@ def linear_backward(dZ: Tensor, cache: LinearCache, L2: float = 0.0) -> tuple[Te
     InputError
         If the shapes do not fit together or λ is negative, with the argument.
     """
-    A_prev, W, b = _entries("cache", cache, LinearCache._fields)
+    A_prev, W, b = entries("cache", cache, LinearCache)
     dZ, A_prev, W, b = fit(
         dZ=(dZ, "out m"), **{"cache: A_prev": (A_prev, "in m"), "cache: W": (W, "out in"), "cache: b": (b, "out 1")}
     )
@@ -100,19 +101,19 @@ def linear_backward(dZ: Tensor, cache: LinearCache, L2: float = 0.0) -> tuple[Te
     return dA_prev, dW, db
 
 
-def relu(Z: Tensor) -> tuple[Tensor, Tensor]:
+def relu(Z: ArrayLike) -> tuple[Tensor, Tensor]:
     """A = max(Z, 0), and Z as the activation cache; shapes (..., n, m)."""
     (Z,) = fit(Z=(Z, "..."))
     return Z.clamp_min(0), Z
 
 
-def relu_backward(dA: Tensor, activation_cache: Tensor) -> Tensor:
+def relu_backward(dA: ArrayLike, activation_cache: ArrayLike) -> Tensor:
     """dZ = dA where Z > 0, else 0."""
     dA, Z = fit(dA=(dA, "..."), activation_cache=(activation_cache, "..."))
     return dA.where(Z > 0, 0)
 
 
-def softmax(Z: Tensor) -> tuple[Tensor, Tensor]:
+def softmax(Z: ArrayLike) -> tuple[Tensor, Tensor]:
     """A = exp(Z) / Σ exp(Z) over the classes (the last axis but one), and Z as the activation cache.
 
     The largest Z of each example is subtracted first, which changes nothing but keeps exp finite.
@@ -121,7 +122,7 @@ def softmax(Z: Tensor) -> tuple[Tensor, Tensor]:
     return torch.softmax(Z, -2), Z
 
 
-def softmax_backward(dA: Tensor, activation_cache: Tensor) -> Tensor:
+def softmax_backward(dA: ArrayLike, activation_cache: ArrayLike) -> Tensor:
     """The Jacobian product of softmax, dZ = A ⊙ (dA − Σ dA ⊙ A), the sum over the classes.
 
     With the cross-entropy's dA = −Y / A this is the short form A − Y that the output layer uses.
@@ -132,7 +133,7 @@ def softmax_backward(dA: Tensor, activation_cache: Tensor) -> Tensor:
 
 
 def apply_batchnorm(
-    A: Tensor,
+    A: ArrayLike,
     epsilon: float = BATCHNORM_EPSILON,
     *,
     epsilon_added_to: str = "variance",
@@ -142,7 +143,8 @@ def apply_batchnorm(
     """Each unit to mean 0 and variance 1 over the m examples: Â = (A − μ) / √(σ² + ε); no scale, no shift.
 
     The statistics are those of the examples that are given, in training and in evaluation alike; there are no running
-    averages. A constant unit becomes 0, to rounding. S. Ioffe, C. Szegedy, *Batch Normalization* (2015), without γ and β.
+    averages. A constant unit becomes 0, to rounding. S. Ioffe and C. Szegedy, *Batch Normalization* (2015), without
+    γ and β.
 
     Parameters
     ----------
@@ -152,9 +154,14 @@ def apply_batchnorm(
     Returns
     -------
     Â : (..., n, m)
+
+    Raises
+    ------
+    InputError
+        If the form is unknown, or there is no unbiased variance since there is only one example.
     """
-    (A,) = fit(A=(A, "n m"))
     form = Normalization(epsilon=epsilon, epsilon_added_to=epsilon_added_to, variance=variance, over=over)
+    (A,) = fit(A=(A, "m" if over == "examples" else "n m"))
     mean, deviation = _mean_and_deviation(A, form)
     return (A - mean) / deviation
 
@@ -166,19 +173,21 @@ def _mean_and_deviation(A: Tensor, form: Normalization) -> tuple[Tensor, Tensor]
     variance = (A - mean).square().mean(axes, keepdim=True)
     if form.variance == "unbiased":
         count = A.shape[-1] if form.over == "examples" else A.shape[-1] * A.shape[-2]
+        if count == 1:
+            raise InputError(f"A: expected two or more examples for an unbiased variance, got {tuple(A.shape)}")
         variance = variance * count / (count - 1)
     if form.epsilon_added_to == "deviation":
         return mean, variance.sqrt() + form.epsilon
     return mean, (variance + form.epsilon).sqrt()
 
 
-def straight_through_batchnorm_backward(dA_norm: Tensor, A: Tensor, epsilon: float = BATCHNORM_EPSILON) -> Tensor:
+def straight_through_batchnorm_backward(dA_norm: ArrayLike, A: ArrayLike, epsilon: float = BATCHNORM_EPSILON) -> Tensor:
     """dA = dÂ, as if nothing had been normalized. Not a derivative; many solutions of the assignment do it."""
-    dA_norm, _ = fit(dA_norm=(dA_norm, "n m"), A=(A, "n m"))
+    dA_norm, _ = fit(dA_norm=(dA_norm, "m"), A=(A, "m"))
     return dA_norm
 
 
-def exact_batchnorm_backward(dA_norm: Tensor, A: Tensor, epsilon: float = BATCHNORM_EPSILON) -> Tensor:
+def exact_batchnorm_backward(dA_norm: ArrayLike, A: ArrayLike, epsilon: float = BATCHNORM_EPSILON) -> Tensor:
     """The true derivative, dA = (dÂ − mean(dÂ) − Â mean(dÂ ⊙ Â)) / √(σ² + ε), means over the examples.
 
     μ and σ² depend on every example, hence the two means. Ioffe and Szegedy (2015), section 3.
@@ -189,7 +198,7 @@ def exact_batchnorm_backward(dA_norm: Tensor, A: Tensor, epsilon: float = BATCHN
     A : (..., n, m), the activation before batch norm
     epsilon : that of `apply_batchnorm`
     """
-    dA_norm, A = fit(dA_norm=(dA_norm, "n m"), A=(A, "n m"))
+    dA_norm, A = fit(dA_norm=(dA_norm, "m"), A=(A, "m"))
     mean, deviation = _mean_and_deviation(A, Normalization(epsilon=epsilon))
     A_norm = (A - mean) / deviation
     mean_gradient = dA_norm.mean(-1, keepdim=True)
@@ -208,7 +217,9 @@ BATCHNORM_BACKWARD: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def linear_activation_forward(A_prev: Tensor, W: Tensor, B: Tensor, activation: str) -> tuple[Tensor, LayerCache]:
+def linear_activation_forward(
+    A_prev: ArrayLike, W: ArrayLike, B: ArrayLike, activation: str
+) -> tuple[Tensor, LayerCache]:
     """A = activation(W A_prev + B), and the cache; `activation` is one of `ACTIVATIONS`."""
     forward, _ = choose(ACTIVATIONS, activation, "activation")
     A_prev, W, B = fit(A_prev=(A_prev, "in m"), W=(W, "out in"), B=(B, "out 1"))
@@ -218,16 +229,18 @@ def linear_activation_forward(A_prev: Tensor, W: Tensor, B: Tensor, activation: 
 
 
 def linear_activation_backward(
-    dA: Tensor, cache: LayerCache, activation: str, L2: float = 0.0
+    dA: ArrayLike, cache: Sequence[Any], activation: str, L2: float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor]:
     """From dA back through the activation and the linear part: (dA_prev, dW, db)."""
     _, backward = choose(ACTIVATIONS, activation, "activation")
-    linear_cache, activation_cache = _entries("cache", cache[:2], LayerCache._fields[:2])
-    return linear_backward(backward(dA, activation_cache), linear_cache, L2)
+    linear_cache, activation_cache, _ = entries("cache", cache, LayerCache)
+    dA, Z = fit(dA=(dA, "out m"), **{"cache: activation_cache": (activation_cache, "out m")})
+    return linear_backward(backward(dA, Z), linear_cache, L2)
 
 
-def _entries(name: str, cache: Any, fields: tuple[str, ...]) -> Any:
-    """The entries of a cache, which may be any tuple or list of as many."""
-    if not isinstance(cache, tuple | list) or len(cache) != len(fields):
-        raise InputError(f"{name}: expected ({', '.join(fields)}), got {what(cache)}")
-    return cache
+def entries(name: str, cache: Any, kind: Any) -> Any:
+    """A cache of that kind, from any tuple or list of its entries."""
+    needed = len(kind._fields) - len(kind._field_defaults)
+    if not isinstance(cache, tuple | list) or not needed <= len(cache) <= len(kind._fields):
+        raise InputError(f"{name}: expected ({', '.join(kind._fields)}), got {what(cache)}")
+    return kind(*cache)

@@ -1,7 +1,7 @@
 """The network: from initial weights to a prediction, L layers of linear → activation (→ batch norm).
 
-Parameters are a dictionary W1, b1, ..., WL, bL; hidden layers are ReLU, the output layer is softmax. Shapes, leading axes
-and the assignment's names as in `nnlib.core.layers`.
+Parameters are a dictionary W1, b1, ..., WL, bL; hidden layers are ReLU, the output layer is softmax. Shapes, leading
+axes and the assignment's names are those of `nnlib.core.layers`.
 """
 
 from __future__ import annotations
@@ -14,24 +14,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nnlib.arrays import ArrayLike, floats, precision
 from nnlib.core.layers import (
     BATCHNORM_BACKWARD,
     LayerCache,
     apply_batchnorm,
+    entries,
     linear_activation_backward,
     linear_activation_forward,
     linear_backward,
 )
 from nnlib.core.seeds import initial_normals
-from nnlib.core.settings import INITIALIZATIONS, Initialization, L2Strength, LayersDims, LearningRate, Normalization
+from nnlib.core.settings import (
+    INITIALIZATIONS,
+    Initialization,
+    L2Strength,
+    LayersDims,
+    LearningRate,
+    Normalization,
+    check_derivative,
+)
 from nnlib.errors import InputError
 from nnlib.records import Seed, SeedList, checked, what
-from nnlib.validation import choose, fit, floats, layers, naming, network, precision
+from nnlib.validation import choose, fit, layers, naming, network
 
 Parameters = dict[str, Tensor]
 
 HIDDEN, OUTPUT = "relu", "softmax"
-BATCHNORMS = {"none": None} | BATCHNORM_BACKWARD
+BATCHNORMS = {"none": None, **BATCHNORM_BACKWARD}
 
 
 def initialize_parameters(
@@ -79,7 +89,11 @@ def initialize_parameters(
 
 
 def l_model_forward(
-    X: Tensor, parameters: Parameters, batchnorm: str = "none", *, normalization: Normalization = Normalization()
+    X: ArrayLike,
+    parameters: Mapping[str, ArrayLike],
+    batchnorm: str = "none",
+    *,
+    normalization: Normalization = Normalization(),
 ) -> tuple[Tensor, list[LayerCache]]:
     """Forward through all layers.
 
@@ -87,8 +101,8 @@ def l_model_forward(
     ----------
     X : (..., features, m), or (features, m) for all networks alike
     parameters : W1, b1, ..., WL, bL
-    batchnorm : "none", or, alike in the forward pass, "straight_through" or "exact": normalize the activation of every
-        hidden layer over the m examples that are given
+    batchnorm : "none"; with "exact" or "straight_through", which differ in the backward pass alone, the activations of
+        every hidden layer are normalized over the m examples that are given
     normalization : how
 
     Returns
@@ -102,23 +116,24 @@ def l_model_forward(
         If X and the layers do not fit together.
     """
     choose(BATCHNORMS, batchnorm, "batchnorm")
-    X, parameters = network(X, parameters)
+    form = dict(checked("normalization", normalization, Normalization))
+    A, parameters = network(X, parameters)
     L = layers(parameters)
-    A, caches = X, []
+    caches = []
     for layer in range(1, L):
         A, cache = linear_activation_forward(A, parameters[f"W{layer}"], parameters[f"b{layer}"], HIDDEN)
         if batchnorm != "none":
             cache = cache._replace(A=A)
-            A = apply_batchnorm(A, **dict(normalization))
+            A = apply_batchnorm(A, **form)
         caches.append(cache)
     AL, cache = linear_activation_forward(A, parameters[f"W{L}"], parameters[f"b{L}"], OUTPUT)
     return AL, [*caches, cache]
 
 
 def l_model_backward(
-    AL: Tensor,
-    Y: Tensor,
-    caches: Sequence[LayerCache],
+    AL: ArrayLike,
+    Y: ArrayLike,
+    caches: Sequence[Sequence[Any]],
     L2: float = 0.0,
     *,
     batchnorm: str = "exact",
@@ -142,9 +157,10 @@ def l_model_backward(
     Raises
     ------
     InputError
-        If Y or the caches do not fit AL, λ is negative, or batchnorm is unknown.
+        If Y or the caches do not fit AL, λ is negative, or batchnorm is unknown or has no derivative of that form.
     """
-    batchnorm_backward = choose(BATCHNORMS, batchnorm, "batchnorm")
+    choose(BATCHNORMS, batchnorm, "batchnorm")
+    form, L2 = checked("normalization", normalization, Normalization), checked("L2", L2, L2Strength)
     AL, Y = fit(AL=(AL, "classes m"), Y=(Y, "classes m"))
     if not isinstance(caches, Sequence) or not caches:
         raise InputError(f"caches: expected those of l_model_forward, got {what(caches)}")
@@ -152,31 +168,28 @@ def l_model_backward(
     L = len(caches)
     for layer in range(L, 0, -1):
         with naming(f"caches: layer {layer}"):
-            linear_cache, activation_cache, A = _layer_cache(caches[layer - 1])
+            cache = entries("cache", caches[layer - 1], LayerCache)
             if layer == L:
-                dA_prev, dW, db = linear_backward(AL - Y, linear_cache, L2)
+                dA_prev, dW, db = linear_backward(AL - Y, cache.linear_cache, L2)
             else:
                 dA = grads[f"dA{layer}"]
-                if A is not None:
-                    dA = _through_batchnorm(batchnorm_backward, dA, A, normalization.epsilon)
-                dA_prev, dW, db = linear_activation_backward(dA, LayerCache(linear_cache, activation_cache), HIDDEN, L2)
+                if cache.A is not None:
+                    dA = _through_batchnorm(dA, cache.A, batchnorm, form)
+                dA_prev, dW, db = linear_activation_backward(dA, cache, HIDDEN, L2)
         grads[f"dA{layer - 1}"], grads[f"dW{layer}"], grads[f"db{layer}"] = dA_prev, dW, db
     return grads
 
 
-def _layer_cache(cache: Any) -> LayerCache:
-    if not isinstance(cache, tuple | list) or len(cache) not in (2, 3):
-        raise InputError(f"expected (linear_cache, activation_cache, A), got {what(cache)}")
-    return LayerCache(*cache)
-
-
-def _through_batchnorm(backward: Any, dA_norm: Tensor, A: Tensor, epsilon: float) -> Tensor:
-    if backward is None:
+def _through_batchnorm(dA_norm: Tensor, A: Tensor, batchnorm: str, form: Normalization) -> Tensor:
+    if batchnorm == "none":
         raise InputError("expected no batch norm, since batchnorm is 'none', got the activation before one")
-    return backward(dA_norm, A, epsilon)
+    check_derivative(batchnorm, form)
+    return BATCHNORM_BACKWARD[batchnorm](dA_norm, A, form.epsilon)
 
 
-def compute_cost(AL: Tensor, Y: Tensor, parameters: Parameters | None = None, L2: float = 0.0) -> Tensor:
+def compute_cost(
+    AL: ArrayLike, Y: ArrayLike, parameters: Mapping[str, ArrayLike] | None = None, L2: float = 0.0
+) -> Tensor:
     """cost = −1/m Σ y log(ŷ) + λ/(2m) Σ W², m the number of examples in Y.
 
     Exact about what it is given: a true class of probability 0 costs infinity. Where the pre-activation ZL is at hand,
@@ -201,14 +214,16 @@ def compute_cost(AL: Tensor, Y: Tensor, parameters: Parameters | None = None, L2
     return _cost(-torch.special.xlogy(Y, AL), parameters, L2)
 
 
-def compute_cost_from_logits(ZL: Tensor, Y: Tensor, parameters: Parameters | None = None, L2: float = 0.0) -> Tensor:
+def compute_cost_from_logits(
+    ZL: ArrayLike, Y: ArrayLike, parameters: Mapping[str, ArrayLike] | None = None, L2: float = 0.0
+) -> Tensor:
     """The same cost from the output layer's Z: log ŷ = Z − log Σ exp(Z), which no rounding turns into −∞."""
     ZL, Y = fit(ZL=(ZL, "classes m"), Y=(Y, "classes m"))
     # 0 · (−∞) would be NaN; the term of a class with y = 0 is defined as 0.
     return _cost((-Y * torch.log_softmax(ZL, -2)).masked_fill(Y == 0, 0), parameters, L2)
 
 
-def _cost(losses: Tensor, parameters: Parameters | None, L2: float) -> Tensor:
+def _cost(losses: Tensor, parameters: Mapping[str, ArrayLike] | None, L2: float) -> Tensor:
     m = losses.shape[-1]
     # Divided before it is added up, so that a sum too large for float32 may still have a mean.
     cross_entropy = (losses.sum(-2) / m).sum(-1)
@@ -224,7 +239,7 @@ def _cost(losses: Tensor, parameters: Parameters | None, L2: float) -> Tensor:
     return cross_entropy + (L2 / (2 * m) * squares).to(losses.dtype)
 
 
-def sum_squared_weights(parameters: Parameters) -> Tensor:
+def sum_squared_weights(parameters: Mapping[str, ArrayLike]) -> Tensor:
     """Σ W² over all layers, biases left out: one number for each network.
 
     Raises
@@ -241,12 +256,14 @@ def _weights(parameters: Any) -> Parameters:
     if not isinstance(parameters, Mapping) or not any(str(name).startswith("W") for name in parameters):
         raise InputError(f"parameters: expected a dictionary with W1, W2, ..., got {what(parameters)}")
     weights = {name: W for name, W in parameters.items() if str(name).startswith("W")}
-    named = {f"parameters: {name}": (W, f"out{k} in{k}") for k, (name, W) in enumerate(weights.items())}
+    named = {f"parameters: {name}": (W, f"out{k} in{k}") for k, (name, W) in enumerate(weights.items(), start=1)}
     return dict(zip(weights, fit(**named), strict=True))
 
 
 @torch.no_grad()
-def update_parameters(parameters: Parameters, grads: Mapping[str, Tensor], learning_rate: float) -> Parameters:
+def update_parameters(
+    parameters: Mapping[str, ArrayLike], grads: Mapping[str, ArrayLike], learning_rate: float
+) -> Parameters:
     """Plain gradient descent, θ − α dθ for every W and b, as a new dictionary.
 
     Raises
@@ -272,9 +289,9 @@ def update_parameters(parameters: Parameters, grads: Mapping[str, Tensor], learn
 
 
 def predict(
-    X: Tensor,
-    Y: Tensor,
-    parameters: Parameters,
+    X: ArrayLike,
+    Y: ArrayLike,
+    parameters: Mapping[str, ArrayLike],
     *,
     batchnorm: str = "none",
     normalization: Normalization = Normalization(),
@@ -288,7 +305,7 @@ def predict(
     A fraction from 0 to 1 for each network, float64, shape (...); a 0-d tensor for one. NaN for a network whose output
     is not finite: it predicts nothing.
     """
-    X, parameters, Y = network(X, parameters, Y)
+    X, parameters, labels = network(X, parameters, Y)
     AL, _ = l_model_forward(X, parameters, batchnorm, normalization=normalization)
-    correct = (AL.argmax(-2) == Y.argmax(-2)).double().mean(-1)
+    correct = (AL.argmax(-2) == labels.argmax(-2)).double().mean(-1)
     return correct.where(AL.isfinite().flatten(-2).all(-1), torch.nan)

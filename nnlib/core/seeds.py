@@ -14,16 +14,26 @@ import numpy as np
 from numpy.random import Generator, Philox, SeedSequence
 from numpy.typing import NDArray
 
+from nnlib.records import Seed, checked
+
 
 class Seeds(NamedTuple):
-    """The seeds of one replica; `Seeds.of(3)` has one for both."""
+    """The seeds of one replica: of its initial weights, and of its shuffles."""
 
     weights: int
     shuffle: int
 
     @classmethod
     def of(cls, seed: int | Seeds) -> Seeds:
-        return seed if isinstance(seed, Seeds) else cls(seed, seed)
+        """Seeds as they are, a number for both.
+
+        Raises
+        ------
+        InputError
+            If a seed is none.
+        """
+        both = seed if isinstance(seed, Seeds) else (seed, seed)
+        return cls(*(checked("seed", each, Seed) for each in both))
 
 
 def initial_normals(seed: int, shapes: Iterable[tuple[int, ...]]) -> list[NDArray[np.float64]]:

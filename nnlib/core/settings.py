@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from nnlib.errors import InputError
-from nnlib.records import Count, Float, NotNegativeInt, Positive, Record
+from nnlib.records import Count, CountList, Float, NotNegativeInt, Record
 
-# The standard deviation of a layer's initial weights, from its fan-in and fan-out: K. He et al. (2015) for ReLU, by fan-in
-# or fan-out; X. Glorot and Y. Bengio (2010); Y. LeCun et al. (1998); and three that the assignment's solutions use.
+# The standard deviation of a layer's initial weights, from its fan-in and fan-out: K. He et al. (2015) for ReLU, by
+# fan-in or fan-out; X. Glorot and Y. Bengio (2010); Y. LeCun et al. (1998); three that the assignment's solutions use.
 INITIALIZATIONS: dict[str, Callable[[int, int], float]] = {
     "he_fan_in": lambda fan_in, fan_out: sqrt(2 / fan_in),
     "he_fan_out": lambda fan_in, fan_out: sqrt(2 / fan_out),
@@ -33,24 +33,24 @@ STOPPING_RULES: dict[str, Callable[[Any, Any, float], Any]] = {
     "change": lambda value, last, threshold: abs(value - last) > threshold,
 }
 
-BATCHNORMS = ("none", "straight_through", "exact")
+# Networks may compute in float32, which ends at 3.4e38 and below 1e-38 is less exact, or 0.
+Positive = Annotated[Float, Field(ge=1e-37, le=1e38)]
 
 
-def _float32(value: float) -> float:
-    # Networks may compute in float32, which ends at 3.4e38 and below 1e-38 is less exact, or 0.
-    if value and not 1e-37 <= abs(value) <= 1e38:
-        raise ValueError("0, or a number from 1e-37 to 1e38")
+def _not_too_small(value: float) -> float:
+    if 0 < value < 1e-37:
+        raise ValueError("0, or a number of at least 1e-37")
     return abs(value)  # −0 is 0
 
 
-Initialization = Annotated[
-    Literal[tuple(INITIALIZATIONS)],  # type: ignore[valid-type]
-    Field(description="of the standard deviation of the initial weights; biases are 0"),
+NotNegative = Annotated[Float, Field(ge=0, le=1e38), AfterValidator(_not_too_small)]
+
+Initialization = Annotated[  # type: ignore[valid-type]
+    Literal[tuple(INITIALIZATIONS)],
+    Field(description="what the standard deviation of the initial weights follows from; biases are 0"),
 ]
-LayersDims = Annotated[tuple[Count, ...], Field(min_length=2, description="units of each layer, input to output")]
-LearningRate = Annotated[
-    Float, Field(gt=0, description="α of plain gradient descent, θ − α dθ"), AfterValidator(_float32)
-]
+LayersDims = Annotated[CountList, Field(min_length=2, description="units of each layer, input to output")]
+LearningRate = Annotated[Positive, Field(description="α of plain gradient descent, θ − α dθ")]
 BatchSize = Annotated[Count, Field(description="examples in a mini-batch; the last of an epoch may be smaller")]
 Epochs = Annotated[NotNegativeInt, Field(description="passes over the training set")]
 Batchnorm = Annotated[
@@ -60,9 +60,7 @@ Batchnorm = Annotated[
         "the true one, straight_through passes the gradient on as if nothing had been normalized"
     ),
 ]
-L2Strength = Annotated[
-    Float, Field(ge=0, description="λ; the cost has λ/(2m) Σ W², the gradient λ/m W"), AfterValidator(_float32)
-]
+L2Strength = Annotated[NotNegative, Field(description="λ; the cost has λ/(2m) Σ W², the gradient λ/m W")]
 Shuffle = Annotated[
     Literal["every_epoch", "once", "never"],
     Field(description="when the training examples are shuffled; never: as they come"),
@@ -82,20 +80,27 @@ class Normalization(Record):
     )
 
 
+def check_derivative(batchnorm: str, normalization: Normalization) -> None:
+    """Refuse the exact derivative of a form that it is not written for."""
+    if batchnorm == "exact" and normalization != Normalization(epsilon=normalization.epsilon):
+        raise InputError(
+            "batchnorm: expected none or straight_through, since the exact derivative is that of the usual form"
+            f" alone, got exact with {normalization}"
+        )
+
+
 class Stopping(Record):
     """When the validation set is evaluated, and how often without progress ends a run: early stopping."""
 
     quantity: Literal["validation_cost", "validation_accuracy"] = Field(
-        "validation_cost", description="that is watched"
+        "validation_cost", description="what is watched"
     )
     rule: Literal["improvement", "change"] = Field(
         "improvement", description="what counts as progress: a new best value, or any change since the last evaluation"
     )
     eval_every: Count = Field(100, description="gradient steps from one evaluation to the next")
     patience: Count = Field(100, description="evaluations in a row without progress that end a run")
-    threshold: Annotated[Float, Field(ge=0), AfterValidator(_float32)] = Field(
-        0.0, description="how much of a change, or of an improvement, counts as progress"
-    )
+    threshold: NotNegative = Field(0.0, description="how much of a change, or of an improvement, counts as progress")
     returns: Literal["best", "last"] = Field(
         "best", description="the parameters of the best evaluation, or of the last step"
     )
@@ -111,7 +116,7 @@ class Settings(Record):
     """
 
     layers_dims: LayersDims
-    initialization: Initialization = "he_fan_in"
+    initialization: Initialization = "he_fan_in"  # type: ignore[valid-type]
     learning_rate: LearningRate = 0.009
     epochs: Epochs = 100
     batch_size: BatchSize = 32
@@ -123,12 +128,7 @@ class Settings(Record):
 
     @model_validator(mode="after")
     def _known_derivative(self) -> Self:
-        usual = Normalization(epsilon=self.normalization.epsilon)
-        if self.batchnorm == "exact" and self.normalization != usual:
-            raise InputError(
-                "batchnorm: expected none or straight_through, since the exact derivative is written for the usual "
-                f"normalization only, got exact with {self.normalization}"
-            )
+        check_derivative(self.batchnorm, self.normalization)
         return self
 
     def last_step(self, examples: int) -> int:

@@ -1,4 +1,4 @@
-"""How the study trains: mini-batches in a new order each epoch, evaluations every so many steps, early stopping.
+"""Training: mini-batches in a new order each epoch, an evaluation every so many steps, early stopping.
 
 `l_layer_model` is the readable loop for one network, the assignment's own function. `nnlib.engine` trains many at once
 and follows it step for step; a test holds the two together.
@@ -6,12 +6,14 @@ and follows it step for step; a test holds the two together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from pydantic import InstanceOf
 from torch import Tensor
 
+from nnlib.arrays import ArrayLike, floats, tensor
 from nnlib.core.model import (
     Parameters,
     compute_cost_from_logits,
@@ -22,11 +24,11 @@ from nnlib.core.model import (
     sum_squared_weights,
     update_parameters,
 )
-from nnlib.core.seeds import epoch_order
-from nnlib.core.settings import STOPPING_RULES, Settings, Stopping
+from nnlib.core.seeds import Seeds, epoch_order
+from nnlib.core.settings import STOPPING_RULES, Settings, Shuffle, Stopping
 from nnlib.errors import InputError
-from nnlib.records import NotNegativeInt, Seed, checked, what
-from nnlib.validation import floats, naming, tensor
+from nnlib.records import Count, NotNegativeInt, Seed, checked, what
+from nnlib.validation import naming, pair, remedy
 
 Record = dict[str, Any]
 Examples = tuple[Tensor, Tensor]
@@ -70,8 +72,17 @@ class StoppingRule:
 def mini_batches(
     examples: int, batch_size: int, seed: int, epoch: int, shuffle: str = "every_epoch"
 ) -> tuple[Tensor, ...]:
-    """The indices of one epoch's mini-batches; the last may be smaller. Epochs count from 1."""
-    return torch.from_numpy(epoch_order(seed, epoch, examples, shuffle)).split(batch_size)
+    """The indices of one epoch's mini-batches; the last may be smaller. Epochs count from 1.
+
+    Raises
+    ------
+    InputError
+        If an argument does not fit, with its name.
+    """
+    examples, batch_size = checked("examples", examples, Count), checked("batch_size", batch_size, Count)
+    seed, epoch = checked("seed", seed, Seed), checked("epoch", epoch, Count)
+    order = epoch_order(seed, epoch, examples, checked("shuffle", shuffle, Shuffle))
+    return torch.from_numpy(order).split(batch_size)
 
 
 def check_set(X: Any, Y: Any, layers_dims: Sequence[int]) -> Examples:
@@ -86,19 +97,11 @@ def check_set(X: Any, Y: Any, layers_dims: Sequence[int]) -> Examples:
     (X,) = floats({"X": X})
     Y = tensor("Y", Y).to(X)
     if X.ndim != 2 or X.shape[0] != features or not X.shape[1]:
-        way = ""
-        if X.ndim > 2:
-            way = "; images (m, height, width) go through nnlib.data.dataset.flatten"
-        elif X.ndim == 2 and X.shape[1] == features:
-            way = "; examples × features as X.T"
-        raise InputError(f"X: expected ({features}, m), features × examples, got {tuple(X.shape)}{way}")
+        end = f"got {tuple(X.shape)}{remedy('X', (features, 'm'), X.shape)}"
+        raise InputError(f"X: expected ({features}, m), features × examples, {end}")
     if Y.shape != (classes, X.shape[1]):
-        way = ""
-        if Y.ndim == 1:
-            way = "; labels go through nnlib.data.dataset.one_hot"
-        elif Y.shape == (X.shape[1], classes):
-            way = "; examples × classes as Y.T"
-        raise InputError(f"Y: expected ({classes}, {X.shape[1]}), classes × examples, got {tuple(Y.shape)}{way}")
+        end = f"got {tuple(Y.shape)}{remedy('Y', (classes, X.shape[1]), Y.shape)}"
+        raise InputError(f"Y: expected ({classes}, {X.shape[1]}), classes × examples, {end}")
     extremes = torch.stack(X.aminmax())
     if not extremes.isfinite().all():
         raise InputError(f"X: expected finite numbers, got {extremes[~extremes.isfinite()][0]}")
@@ -109,17 +112,22 @@ def check_set(X: Any, Y: Any, layers_dims: Sequence[int]) -> Examples:
     return X.detach(), Y.detach()
 
 
-def check_training_set(X: Any, Y: Any, settings: Settings) -> Examples:
-    """X and Y as `check_set` gives them, if a mini-batch is no larger than the set."""
-    X, Y = check_set(X, Y, settings.layers_dims)
-    if settings.batch_size > X.shape[1]:
-        raise InputError(f"batch_size: expected at most the {X.shape[1]} training examples, got {settings.batch_size}")
-    return X, Y
+def check_batches(settings: Settings, examples: int) -> None:
+    """Refuse a mini-batch that is larger than the training set, or has no variance to normalize by."""
+    size, form = settings.batch_size, settings.normalization
+    if size > examples:
+        raise InputError(f"batch_size: expected at most the {examples} training examples, got {size}")
+    unbiased = settings.batchnorm != "none" and (form.variance, form.over) == ("unbiased", "examples")
+    if unbiased and 1 in (size, examples % size):
+        raise InputError(
+            f"batch_size: expected no mini-batch of one of the {examples} training examples, since the variance is "
+            f"unbiased, got {size}"
+        )
 
 
 def l_layer_model(
-    X: Tensor,
-    Y: Tensor,
+    X: ArrayLike,
+    Y: ArrayLike,
     layers_dims: Sequence[int],
     learning_rate: float = 0.009,
     num_iterations: int = 100,
@@ -127,8 +135,8 @@ def l_layer_model(
     batchnorm: str = "none",
     L2: float = 0.0,
     *,
-    validation: Examples | None = None,
-    seed: int = 0,
+    validation: tuple[ArrayLike, ArrayLike] | None = None,
+    seed: int | Seeds = 0,
     on_eval: Callable[[Record], object] | None = None,
     **settings: Any,
 ) -> tuple[Parameters, list[float]]:
@@ -137,16 +145,15 @@ def l_layer_model(
     Parameters
     ----------
     X, Y : (features, m) inputs and (classes, m) one-hot labels. All is computed in X's precision, float32 or float64.
-        X of whole numbers is refused: grey levels first go through `nnlib.data.dataset.normalize`.
+        X of whole numbers is refused: grey levels go through `normalize` first.
     layers_dims : units of every layer, for example [784, 20, 7, 5, 10]
     learning_rate : α of the update θ − α dθ
-    num_iterations : epochs, passes over X, and not gradient steps, as the assignment calls them. After 0 the parameters
-        are the initial ones.
+    num_iterations : the assignment's name for the epochs, passes over X. After 0 the parameters are the initial ones.
     batch_size : examples a step; the last step of an epoch takes what is left
     batchnorm : "none", "exact" or "straight_through", as in `Settings`
     L2 : λ; divided by the batch size in the gradient, by the size of the set in each cost
     validation : (X, Y) that is evaluated for early stopping; without it all epochs are run
-    seed : of the initial weights and of the order of the examples
+    seed : of the initial weights and of the shuffles; `Seeds` has one for each
     on_eval : called with a plain record at every evaluation: step, epoch, train_cost (of the step's mini-batch, before
         its update), validation_cost and validation_accuracy (after it; None without a validation set),
         sum_squared_weights, status ("running", "finished", "stopped" or "diverged")
@@ -154,7 +161,8 @@ def l_layer_model(
 
     Returns
     -------
-    parameters : those that `stopping.returns` asks for; the last ones without a validation set
+    parameters : those of the evaluation or of the step that `stopping.returns` asks for; the last ones without a
+        validation set, or where training ends before the first evaluation
     costs : the training cost every `stopping.eval_every` steps; a cost that is not finite ends the run
 
     Raises
@@ -163,7 +171,8 @@ def l_layer_model(
         If an argument does not fit, with its name.
     """
     epochs = checked("num_iterations", num_iterations, NotNegativeInt)
-    seed = checked("seed", seed, Seed)
+    seeds = Seeds.of(seed)
+    on_eval = checked("on_eval", on_eval, Callable[..., Any] | None)
     chosen = Settings(
         layers_dims=layers_dims,
         learning_rate=learning_rate,
@@ -173,24 +182,25 @@ def l_layer_model(
         L2=L2,
         **settings,
     )
-    X, Y = check_training_set(X, Y, chosen)
+    X, Y = check_set(X, Y, chosen.layers_dims)
+    check_batches(chosen, X.shape[1])
+    validation_set = None
     if validation is not None:
-        if not isinstance(validation, tuple | list) or len(validation) != 2:
-            raise InputError(f"validation: expected a pair (X, Y), got {what(validation)}")
         with naming("validation"):
-            X_validation, Y_validation = check_set(*validation, chosen.layers_dims)
-        validation = X_validation.to(X), Y_validation.to(X)
+            X_validation, Y_validation = check_set(*pair(validation, "X, Y"), chosen.layers_dims)
+        validation_set = X_validation.to(X), Y_validation.to(X)
     # An example's numbers side by side in memory: gathering a mini-batch of columns is ten times slower.
     rows, labels = X.T.contiguous(), Y.T.contiguous()
-    parameters = initialize_parameters(
-        chosen.layers_dims, initialization=chosen.initialization, seed=seed, dtype=X.dtype
+    initial = initialize_parameters(
+        chosen.layers_dims, initialization=chosen.initialization, seed=seeds.weights, dtype=X.dtype
     )
-    best = parameters
+    parameters = {name: value.to(X.device) for name, value in initial.items()}
+    best: Parameters | None = None
     stopping, last_step = StoppingRule(chosen.stopping), chosen.last_step(X.shape[1])
     costs: list[float] = []
     step = 0
     for epoch in range(1, epochs + 1):
-        for batch in mini_batches(X.shape[1], batch_size, seed, epoch, chosen.shuffle):
+        for batch in mini_batches(X.shape[1], chosen.batch_size, seeds.shuffle, epoch, chosen.shuffle):
             step += 1
             before = parameters
             X_batch, Y_batch = rows[batch].T, labels[batch].T
@@ -200,14 +210,14 @@ def l_layer_model(
             regular = step % chosen.stopping.eval_every == 0
             if not regular and step != last_step:
                 continue
-            cost = compute_cost_from_logits(ZL, Y_batch, before, L2)
+            cost = compute_cost_from_logits(ZL, Y_batch, before, chosen.L2)
             finite, stop = bool(cost.isfinite()), False
             validation_cost = validation_accuracy = None
-            if validation is not None:
-                validation_cost = evaluate_cost(*validation, parameters, chosen)
+            if validation_set:
+                validation_cost = evaluate_cost(*validation_set, parameters, chosen).cpu()
                 validation_accuracy = predict(
-                    *validation, parameters, batchnorm=batchnorm, normalization=chosen.normalization
-                )
+                    *validation_set, parameters, batchnorm=chosen.batchnorm, normalization=chosen.normalization
+                ).cpu()
                 finite = finite and bool(validation_cost.isfinite())
                 if regular:
                     stop, is_best = map(bool, stopping.evaluate(validation_cost, validation_accuracy))
@@ -232,12 +242,14 @@ def l_layer_model(
         else:
             continue
         break
-    keeps_best = validation is not None and chosen.stopping.returns == "best"
-    return best if keeps_best else parameters, costs
+    return best if best and chosen.stopping.returns == "best" else parameters, costs
 
 
-def gradient_step(X: Tensor, Y: Tensor, parameters: Parameters, settings: Settings) -> tuple[Parameters, Tensor]:
+def gradient_step(
+    X: ArrayLike, Y: ArrayLike, parameters: Mapping[str, ArrayLike], settings: Settings
+) -> tuple[Parameters, Tensor]:
     """Forward, backward and update on one mini-batch: the new parameters, and the output layer's Z of the old ones."""
+    checked("settings", settings, InstanceOf[Settings])
     AL, caches = l_model_forward(X, parameters, settings.batchnorm, normalization=settings.normalization)
     grads = l_model_backward(
         AL, Y, caches, settings.L2, batchnorm=settings.batchnorm, normalization=settings.normalization
@@ -245,7 +257,8 @@ def gradient_step(X: Tensor, Y: Tensor, parameters: Parameters, settings: Settin
     return update_parameters(parameters, grads, settings.learning_rate), caches[-1].activation_cache
 
 
-def evaluate_cost(X: Tensor, Y: Tensor, parameters: Parameters, settings: Settings) -> Tensor:
+def evaluate_cost(X: ArrayLike, Y: ArrayLike, parameters: Mapping[str, ArrayLike], settings: Settings) -> Tensor:
     """The cost over a whole set, its L2 term divided by the size of that set; shape (...)."""
+    checked("settings", settings, InstanceOf[Settings])
     _, caches = l_model_forward(X, parameters, settings.batchnorm, normalization=settings.normalization)
     return compute_cost_from_logits(caches[-1].activation_cache, Y, parameters, settings.L2)

@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
+from nnlib.arrays import ArrayLike, tensor
 from nnlib.data.files import load_tensors
 from nnlib.errors import InputError
 from nnlib.records import Count, Fraction, NotNegativeInt, Seed, checked, what
-from nnlib.validation import choose, naming, tensor
+from nnlib.validation import choose, naming, pair
 
 CLASSES = 10
 POOLS = {"train": "the 60,000 training images", "all": "all 70,000"}
@@ -19,7 +20,7 @@ POOLS = {"train": "the 60,000 training images", "all": "all 70,000"}
 Dataset = dict[str, Tensor]
 
 
-def normalize(images: Tensor) -> Tensor:
+def normalize(images: ArrayLike) -> Tensor:
     """Grey levels 0 to 255 as float32 from 0 to 1: X / 255.
 
     Raises
@@ -27,36 +28,35 @@ def normalize(images: Tensor) -> Tensor:
     InputError
         If there are none, they are no grey levels, or they seem to be divided by 255 already.
     """
-    images = grey_levels("images", images)
-    if images.is_floating_point() and 0 < images.max() <= 1:
-        raise InputError(
-            f"images: expected grey levels from 0 to 255, got {images.dtype} from {images.min():g} to {images.max():g}, "
-            "which seem to be divided by 255 already; use them as they are"
-        )
-    return images.to(torch.float32) / 255
+    return grey_levels("images", images).to(torch.float32) / 255
 
 
-def grey_levels(name: str, images: Tensor) -> Tensor:
-    """The images as a tensor, if all their numbers are from 0 to 255."""
+def grey_levels(name: str, images: ArrayLike) -> Tensor:
+    """The images as a tensor, if their numbers are from 0 to 255, and not fractions of 255."""
     images = numbers(name, images)
-    lowest, highest = (one.item() for one in images.aminmax())
-    if not (lowest >= 0 and highest <= 255):
-        raise InputError(f"{name}: expected grey levels from 0 to 255, got {lowest} to {highest}")
+    lowest, highest = (extreme.item() for extreme in images.aminmax())
+    divided = images.is_floating_point() and 0 < highest <= 1
+    if not (lowest >= 0 and highest <= 255) or divided:
+        end = ", which seem to be divided by 255 already; use them as they are" if divided else ""
+        raise InputError(f"{name}: expected grey levels from 0 to 255, got {lowest:g} to {highest:g}{end}")
     return images
 
 
-def flatten(images: Tensor) -> Tensor:
-    """(m, height, width) → (height · width, m), each image a column, row by row.
+def flatten(images: ArrayLike) -> Tensor:
+    """(m, height, width) → (height · width, m), each image a column, row by row; so, too, with an axis of channels.
 
     Raises
     ------
     InputError
-        If there are none, or they have other axes.
+        If there are none, or they have fewer axes.
     """
-    return numbers("images", images, "m", "height", "width").flatten(1).T.contiguous()
+    images = numbers("images", images)
+    if images.ndim < 3:
+        raise InputError(f"images: expected (m, height, width), got {tuple(images.shape)}")
+    return images.flatten(1).T.contiguous()
 
 
-def one_hot(labels: Tensor, classes: int = CLASSES) -> Tensor:
+def one_hot(labels: ArrayLike, classes: int = CLASSES) -> Tensor:
     """(m,) whole numbers → (classes, m) float32, a single 1 in each column.
 
     Raises
@@ -65,14 +65,14 @@ def one_hot(labels: Tensor, classes: int = CLASSES) -> Tensor:
         If there are none, or a label is not one of 0 to classes − 1.
     """
     classes = checked("classes", classes, Count)
-    labels = numbers("labels", labels, "m").double()
-    outside = labels[~((labels >= 0) & (labels < classes) & (labels == labels.round()))]
+    values = numbers("labels", labels, "m").double()
+    outside = values[~((values >= 0) & (values < classes) & (values == values.round()))]
     if len(outside):
         raise InputError(f"labels: expected whole numbers from 0 to {classes - 1}, got {outside[0]:g}")
-    return torch.nn.functional.one_hot(labels.to(torch.int64), classes).T.to(torch.float32).contiguous()
+    return torch.nn.functional.one_hot(values.to(torch.int64), classes).T.to(torch.float32).contiguous()
 
 
-def numbers(name: str, values: Tensor, *axes: str) -> Tensor:
+def numbers(name: str, values: ArrayLike, *axes: str) -> Tensor:
     """The values as a tensor, if there are any, and as many axes as are named."""
     values = tensor(name, values)
     if not values.numel() or (axes and values.ndim != len(axes)):
@@ -112,8 +112,8 @@ def split(examples: int, test: float, validation: float, seed: int) -> dict[str,
 
 
 def preprocess(
-    train: tuple[Tensor, Tensor],
-    official: tuple[Tensor, Tensor],
+    train: tuple[ArrayLike, ArrayLike],
+    official: tuple[ArrayLike, ArrayLike],
     *,
     pool: str = "train",
     examples: int = 0,
@@ -143,20 +143,20 @@ def preprocess(
     """
     choose(POOLS, pool, "pool")
     examples = checked("examples", examples, NotNegativeInt)
-    train, official = images_and_labels("train", train), images_and_labels("official", official)
-    if train[0].shape[1:] != official[0].shape[1:]:
+    images, labels = images_and_labels("train", train)
+    official_images, official_labels = images_and_labels("official", official)
+    if images.shape[1:] != official_images.shape[1:]:
         raise InputError(
-            f"official: expected images {(*train[0].shape[1:],)} as in train, got {(*official[0].shape[1:],)}"
+            f"official: expected images {(*images.shape[1:],)} as in train, got {(*official_images.shape[1:],)}"
         )
-    images, labels = train
     if pool == "all":
-        images, labels = torch.cat([images, official[0]]), torch.cat([labels, official[1]])
+        images, labels = torch.cat([images, official_images]), torch.cat([labels, official_labels])
     if not 0 <= examples <= len(images):
         raise InputError(f"examples: expected 0 (all) to {len(images)}, got {examples}")
     limit = examples or len(images)
     sets = {name: (images[part], labels[part]) for name, part in split(limit, test, validation, seed).items()}
     if pool == "train":
-        sets["official"] = (official[0][:limit], official[1][:limit])
+        sets["official"] = (official_images[:limit], official_labels[:limit])
     return {
         name: array
         for key, (pixels, digits) in sets.items()
@@ -197,12 +197,10 @@ def report_sets(
     return {name: (flatten(normalize(pixels)), one_hot(digits)) for name, (pixels, digits) in parts.items()}
 
 
-def images_and_labels(name: str, both: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def images_and_labels(name: str, both: tuple[ArrayLike, ArrayLike]) -> tuple[Tensor, Tensor]:
     """Both as tensors, if they are images and as many labels."""
-    if not isinstance(both, tuple | list) or len(both) != 2:
-        raise InputError(f"{name}: expected a pair (images, labels), got {what(both)}")
-    images, labels = both
     with naming(name):
+        images, labels = pair(both, "images, labels")
         images = numbers("images", grey_levels("images", images), "m", "height", "width")
         labels = numbers("labels", labels, "m")
         if labels.shape != images.shape[:1]:

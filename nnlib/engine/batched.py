@@ -179,7 +179,7 @@ def train_batched(
                     on_eval(replica, run.step, cost)
     keep(last, parameters, run.running)
     run.log(evaluations)
-    run.epoch, run.step = settings.epochs, last_step
+    run.finish(settings, last_step)
     return run
 
 

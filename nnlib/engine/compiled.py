@@ -156,7 +156,8 @@ class Replica:
         result, squares = propagate(
             self.net, ink, order, begin, end, memory, use_batchnorm, exact, learn, count, *rates
         )
-        return (result if count else result / m + strength / (2 * m) * squares), squares
+        decay = strength / (2 * m) * squares if strength else 0.0  # Σ W² may be infinite
+        return (result if count else result / m + decay), squares
 
 
 def train_one(
@@ -190,7 +191,9 @@ def train_one(
         if until == evaluated:
             cost, accuracy = replica.cost(data.validation), replica.accuracy(data.validation)
             values = zip(HISTORY, (train_cost, cost, squares, accuracy), strict=True)
-            evaluation = {name: torch.tensor([value], dtype=run.reference.dtype) for name, value in values}
+            evaluation = {
+                name: torch.tensor([value], dtype=run.reference.dtype, device="cpu") for name, value in values
+            }
             _, best = run.evaluate(evaluation, settings)
             if run.last_parameters and best:
                 run.parameters = replica.parameters()
@@ -201,7 +204,7 @@ def train_one(
         run.last_parameters = replica.parameters()
     else:
         run.parameters = replica.parameters()
-    run.epoch, run.step = settings.epochs, last_step
+    run.finish(settings, last_step)
     return run
 
 

@@ -33,8 +33,7 @@ class Run:
     last_parameters : the same of the last step, where the best evaluation's are returned; else empty
     epoch, step : how far the run has come
     steps : (evaluations,) the steps at which there was one
-    train_cost, validation_cost, sum_squared_weights, validation_accuracy : (evaluations, R); NaN once a replica has
-    ended
+    train_cost, validation_cost, sum_squared_weights, validation_accuracy : (evaluations, R); NaN after a replica's end
     stopped_at, diverged_at : (R,) the step at which the replica stopped or its cost was no longer finite; 0 for none
     reference, best, evals_without_progress : (R,) as in `StoppingRule`
     """
@@ -64,16 +63,20 @@ class Run:
             seed=[Seeds.of(seed).weights for seed in seeds],
             dtype=dtype,
         )
+        # No two are the same tensor, which a file would not hold.
         never = torch.zeros(R, dtype=torch.int64, device="cpu")
+        infinite = torch.full((R,), torch.inf, dtype=dtype, device="cpu")
+        last = parameters if settings.stopping.returns == "best" else {}
+        history: dict[str, Any] = {name: torch.empty(0, R, dtype=dtype, device="cpu") for name in HISTORY}
         return cls(
             parameters=parameters,
-            last_parameters=dict(parameters) if settings.stopping.returns == "best" else {},
-            reference=torch.full((R,), torch.inf, dtype=dtype, device="cpu"),
-            best=torch.full((R,), torch.inf, dtype=dtype, device="cpu"),
+            last_parameters={name: value.clone() for name, value in last.items()},
+            reference=infinite,
+            best=infinite.clone(),
             evals_without_progress=never,
             stopped_at=never.clone(),
             diverged_at=never.clone(),
-            **{name: torch.empty(0, R, dtype=dtype, device="cpu") for name in HISTORY},
+            **history,
         )
 
     @property
@@ -109,6 +112,13 @@ class Run:
         self.diverged_at = torch.where(diverged, self.step, self.diverged_at)
         self.stopped_at = torch.where(stop & ~diverged, self.step, self.stopped_at)
         return stop | diverged, best
+
+    def finish(self, settings: Settings, last_step: int) -> None:
+        """All epochs are done. Where no evaluation was the best, the parameters of the last step are returned."""
+        never = self.best.isinf()[:, None, None]
+        best, last = self.parameters, self.last_parameters
+        self.parameters = best | {name: torch.where(never, last[name], best[name]) for name in last}
+        self.epoch, self.step = settings.epochs, last_step
 
     def log(self, evaluations: Sequence[tuple[int, dict[str, Tensor]]]) -> None:
         """Append evaluations: the step, and (R,) of each of `HISTORY`, NaN for a replica that had ended before."""
@@ -165,13 +175,12 @@ class Run:
 
     def tensors(self) -> dict[str, Tensor]:
         """The whole run as named tensors, for a file; `from_tensors` is the inverse."""
-        values = vars(self) | {"epoch": torch.tensor(self.epoch), "step": torch.tensor(self.step)}
         named: dict[str, Tensor] = {}
-        for name, value in values.items():
+        for name, value in vars(self).items():
             if isinstance(value, dict):
                 named |= {f"{name}.{key}": tensor for key, tensor in value.items()}
             else:
-                named[name] = value
+                named[name] = torch.as_tensor(value, device="cpu")
         return named
 
     @classmethod
@@ -189,7 +198,7 @@ class Job(NamedTuple):
     is handed out, the settings' last."""
 
     settings: Settings
-    seed: int | Seeds
+    seed: Seeds
     start: Run
     epochs: tuple[int, ...]
 

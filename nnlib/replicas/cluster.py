@@ -6,103 +6,230 @@ the extra `cluster`; docs/cluster.md has how to start workers.
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nnlib.engine.compiled import Sets, train_each
-from nnlib.engine.run import Job, OnEval, Run
 from nnlib.errors import InputError
-from nnlib.source import code_digest
+from nnlib.records import Positive, Record, Text
+from nnlib.source import check_versions, versions
 
-ANSWER = 20.0  # seconds that the scheduler and its first worker have to answer
+if TYPE_CHECKING:
+    from nnlib.engine.compiled import Sets
+    from nnlib.engine.run import Job, OnEval, Run
+
+ANSWER = 20.0  # seconds that a scheduler has to answer, or a worker that is asked for its versions
 BLOCK = 8  # replicas at most in a task, the unit that is lost with a worker
 TASKS = 4  # tasks for each of the cluster's threads, so that a slow worker holds up little
+AHEAD = 16  # tasks at least that the scheduler has at a time, or two for each thread
 
 
 class ClusterError(OSError):
     """The cluster cannot be had, or went away."""
 
 
-def train_on_cluster(sets: Sets, jobs: Mapping[Any, Job], address: str, on_eval: OnEval) -> Iterator[tuple[Any, Run]]:
-    """Train every job on the cluster of a scheduler; yields (key, its run) block by block.
+class Cluster(Record):
+    """Where the workers are, and how patient to be with them.
 
-    The data go to each worker once. A block whose worker dies is run by another.
+    Parameters
+    ----------
+    address : of the scheduler, such as tcp://scheduler:8786
+    wait : seconds without any worker after which training gives up; a batch system's queue may take hours
+    silence : seconds without a sign of life after which a worker's replicas are trained by others
+    say : called with a line about a worker that is refused or silent
+
+    Raises
+    ------
+    InputError
+        If a value does not fit, with its name.
+    """
+
+    address: Text
+    wait: Positive = 20.0
+    silence: Positive = 60.0
+    say: Callable[[str], object] = print
+
+
+def train_on_cluster(
+    sets: Sets, jobs: Mapping[Any, Job], cluster: Cluster, on_eval: OnEval
+) -> Iterator[tuple[Any, Run]]:
+    """Train every job on the workers of a scheduler; yields (key, its run) block by block.
+
+    The data go to each worker once. A block is trained again by another worker if its own dies, falls silent or has
+    other code, for which it looks before and after training.
 
     Raises
     ------
     ClusterError
-        If the scheduler does not answer, has no workers, or goes away.
+        If the scheduler does not answer, has no nnlib, has no worker for too long, or goes away.
     InputError
-        If the address is none, distributed is not installed here, or a worker has another version of nnlib, Numba or
-        NumPy.
+        If the address is none, or distributed is not installed here.
     """
     try:
-        from distributed import Client, as_completed
+        from distributed import Client
         from distributed.comm import get_address_host_port
     except ImportError as error:
         raise InputError(f"cluster: expected dask and distributed (the extra 'cluster'), got: {error}") from None
     try:
-        get_address_host_port(address)
-        client = Client(address, timeout=ANSWER)
+        get_address_host_port(cluster.address)
+        client = Client(cluster.address, timeout=ANSWER, set_as_default=False)
     except ValueError as error:
         raise InputError(
-            f"cluster: expected an address such as tcp://scheduler:8786, got {address!r} ({error})"
+            f"cluster: expected an address such as tcp://scheduler:8786, got {cluster.address!r} ({error})"
         ) from None
     except OSError as error:
-        raise ClusterError(f"cluster: no scheduler answers at {address} within {ANSWER:g} s ({error})") from error
-    tasks: list[Any] = []
+        raise ClusterError(f"cluster: no scheduler answers at {cluster.address} within {ANSWER:g} s") from error
     try:
-        threads = ready(client, address)
-        # As a task's result, made again elsewhere if the worker that has it dies; scattered data would be lost.
-        with warnings.catch_warnings(category=UserWarning, action="ignore"):
-            there = client.submit(same, sets, pure=False)
-        for block in blocks(list(jobs), threads):
-            tasks.append(client.submit(train_block, there, {key: jobs[key] for key in block}, pure=False))
-        for task in as_completed(tasks):
-            for key, run in task.result():
-                on_eval(key, run.step, run.validation_cost[-1].item() if len(run.steps) else torch.nan)
-                yield key, run
+        try:
+            client.run_on_scheduler(same, None)
+        except ImportError as error:
+            raise ClusterError(f"cluster: the scheduler at {cluster.address} needs nnlib, too ({error})") from None
+        yield from _Training(client, cluster, sets, jobs).runs(on_eval)
     except (CancelledError, OSError) as error:
         if isinstance(error, ClusterError):
             raise
-        raise ClusterError(f"cluster: the scheduler at {address} went away") from error
+        raise ClusterError(f"cluster: the scheduler at {cluster.address} went away") from error
     finally:
-        client.cancel(tasks)
         client.close()
 
 
-def ready(client: Any, address: str) -> int:
-    """The threads of the cluster's workers, of which there is one and which are all like this process."""
-    try:
-        client.wait_for_workers(1, timeout=ANSWER)
-    except TimeoutError as error:
-        raise ClusterError(f"cluster: the scheduler at {address} has no worker within {ANSWER:g} s") from error
-    for worker, found in client.run(versions, on_error="return").items():
-        if found != versions():
-            raise InputError(f"cluster: worker {worker}: expected {versions()}, got {found!r}")
-    return sum(client.nthreads().values())
+class _Training:
+    """The blocks that wait and those that the scheduler has, and what is known of its workers."""
 
+    def __init__(self, client: Any, cluster: Cluster, sets: Sets, jobs: Mapping[Any, Job]) -> None:
+        self.client, self.cluster, self.sets, self.jobs = client, cluster, sets, jobs
+        self.expected = versions()
+        self.heard: dict[str, tuple[float, float]] = {}  # each worker's last sign of life, and when it came here
+        self.silent: set[str] = set()
+        self.refused: set[str] = set()
+        self.workers: dict[str, int] = {}  # the others, and their threads
+        self.deadline = time.monotonic() + cluster.wait
+        self.data: Any = None
+        self.pending: dict[Any, Sequence[Any]] = {}
+        self.look_around()
+        self.waiting = deque(blocks(list(jobs), sum(self.workers.values())))
 
-def versions() -> dict[str, str]:
-    """What has to agree for the same bits."""
-    return {"nnlib": code_digest()[:12], "numba": version("numba"), "numpy": version("numpy")}
+    def runs(self, on_eval: OnEval) -> Iterator[tuple[Any, Run]]:
+        from distributed import wait
+
+        seconds = min(1.0, self.cluster.silence / 4)
+        while self.waiting or self.pending:
+            self.look_around()
+            self.submit()
+            if not self.pending:
+                time.sleep(seconds)
+                continue
+            try:
+                wait(list(self.pending), timeout=seconds, return_when="FIRST_COMPLETED")
+            except TimeoutError:
+                continue
+            for task in [task for task in self.pending if task.done()]:
+                block = self.pending.pop(task, None)
+                if block is None:  # taken back since
+                    continue
+                try:
+                    runs = task.result(timeout=self.cluster.silence)
+                except TimeoutError:  # the worker that has it does not answer
+                    self.waiting.append(block)
+                except CancelledError:
+                    raise
+                except Exception as error:
+                    self.waiting.append(block)
+                    self.refuse(error)
+                else:
+                    for key, run in runs:
+                        on_eval(key, run.step, run.validation_cost[-1].item() if len(run.steps) else torch.nan)
+                        yield key, run
+
+    def look_around(self) -> None:
+        """Which workers there are; those that are silent lose their blocks."""
+        now, known = time.monotonic(), self.client.scheduler_info(n_workers=-1)["workers"]
+        for address, worker in known.items():
+            if self.heard.get(address, (None, now))[0] != worker["last_seen"]:
+                self.heard[address] = worker["last_seen"], now
+        silent = {address for address in known if now - self.heard[address][1] > self.cluster.silence}
+        fallen, self.silent = silent - self.silent, silent
+        self.workers = {a: worker["nthreads"] for a, worker in known.items() if a not in silent | self.refused}
+        for address in fallen:
+            self.cluster.say(
+                f"cluster: no sign of life of worker {address} for {self.cluster.silence:g} s, others do its work"
+            )
+        if fallen:
+            self.take_back()
+        if self.workers:
+            self.deadline = now + self.cluster.wait
+        elif now > self.deadline:
+            no_use = f"; no use are {', '.join(sorted(known))}" if known else ""
+            raise ClusterError(
+                f"cluster: the scheduler at {self.cluster.address} has no worker within {self.cluster.wait:g} s{no_use}"
+            )
+
+    def submit(self) -> None:
+        """Hand out blocks, to any worker that comes, or, where some are refused or silent, to the others."""
+        only: dict[str, Any] = {}
+        if self.refused | self.silent:
+            only = {"workers": list(self.workers), "allow_other_workers": True}  # others if these are gone
+        while self.waiting and len(self.pending) < max(AHEAD, 2 * sum(self.workers.values())):
+            if only and not self.workers:
+                break
+            if self.data is None:
+                # As a task's result, made again elsewhere if the worker that has it dies; scattered data would be lost.
+                with warnings.catch_warnings(category=UserWarning, action="ignore"):
+                    self.data = self.client.submit(same, self.sets, pure=False, **only)
+            block = self.waiting.popleft()
+            jobs = {key: self.jobs[key] for key in block}
+            self.pending[self.client.submit(train_block, self.expected, self.data, jobs, pure=False, **only)] = block
+
+    def take_back(self) -> None:
+        """Blocks wait again unless a usable worker is at them, with the data."""
+        if self.data is None:
+            return
+        processing, (holders,) = self.client.processing(), self.client.who_has([self.data]).values()
+        kept = {key for address in self.workers if address in holders for key in processing.get(address, ())}
+        lost = [task for task in self.pending if task.key not in kept and task.status != "finished"]
+        self.client.cancel(lost)
+        self.waiting.extendleft(self.pending.pop(task) for task in lost)
+        self.data = None
+
+    def refuse(self, error: Exception) -> None:
+        """Use no more those workers that have other code; the error of a block is raised if there are none."""
+        before = len(self.refused)
+        for address in list(self.workers):
+            try:
+                (found,) = self.client.run(
+                    versions, workers=[address], on_error="return", callback_timeout=ANSWER
+                ).values()
+            except TimeoutError:
+                continue
+            if found != self.expected:
+                self.cluster.say(f"cluster: worker {address} is refused: expected {self.expected}, got {found!r}")
+                self.refused.add(address)
+                del self.workers[address]
+        if len(self.refused) == before:
+            raise error
+        self.take_back()
 
 
 def blocks(which: Sequence[Any], threads: int) -> list[Sequence[Any]]:
     """The replicas in blocks of up to `BLOCK`, smaller if there are few for each thread."""
-    size = max(1, min(BLOCK, len(which) // (TASKS * threads)))
+    size = max(1, min(BLOCK, len(which) // (TASKS * max(1, threads))))
     return [which[first : first + size] for first in range(0, len(which), size)]
 
 
-def same(sets: Sets) -> Sets:
+def same(sets: Any) -> Any:
     return sets
 
 
-def train_block(sets: Sets, jobs: Mapping[Any, Job]) -> list[tuple[Any, Run]]:
-    """What a worker does: one job after the other."""
-    return list(train_each(sets, jobs, threads=1, on_eval=lambda *_: None))
+def train_block(expected: dict[str, str], sets: Sets, jobs: Mapping[Any, Job]) -> list[tuple[Any, Run]]:
+    """What a worker does: one job after the other, if its code is the one that is expected, before and after."""
+    from nnlib.engine.compiled import train_each
+
+    check_versions(expected)
+    runs = list(train_each(sets, jobs, threads=1, on_eval=lambda *_: None))
+    check_versions(expected)
+    return runs

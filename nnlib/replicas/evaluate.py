@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
+from nnlib.arrays import ArrayLike
 from nnlib.core.model import Parameters
 from nnlib.core.settings import Normalization, Settings
 from nnlib.errors import InputError
@@ -15,9 +18,9 @@ from nnlib.validation import network
 
 
 def accuracy(
-    X: Tensor,
-    Y: Tensor,
-    parameters: Parameters,
+    X: ArrayLike,
+    Y: ArrayLike,
+    parameters: Mapping[str, ArrayLike],
     *,
     batchnorm: str = "none",
     normalization: Normalization = Normalization(),
@@ -39,18 +42,18 @@ def accuracy(
     InputError
         If an argument does not fit, with its name.
     """
-    X, parameters, Y = network(X, parameters, Y)
-    for name, array in (("X", X), ("Y", Y)):
+    inputs, tensors, labels = network(X, parameters, Y)
+    for name, array in (("X", inputs), ("Y", labels)):
         if array.ndim != 2:
             raise InputError(f"{name}: expected two axes, the same examples for all networks, got {what(array)}")
-    if parameters["W1"].ndim != 3:
-        raise InputError(f"parameters: expected W1 (R, out, in) of R networks, got {tuple(parameters['W1'].shape)}")
-    dims = [len(X), *(parameters[f"b{layer}"].shape[-2] for layer in range(1, len(parameters) // 2 + 1))]
+    if tensors["W1"].ndim != 3:
+        raise InputError(f"parameters: expected W1 (R, out, in) of R networks, got {tuple(tensors['W1'].shape)}")
+    dims = (len(inputs), *(tensors[f"b{layer}"].shape[-2] for layer in range(1, len(tensors) // 2 + 1)))
     settings = Settings(layers_dims=dims, batchnorm=batchnorm, normalization=normalization)
     # What has no first axis is the same in all networks; NumPy takes no part in autograd.
-    R = len(parameters["W1"])
-    parameters = {name: value.detach().expand(R, -1, -1) for name, value in parameters.items()}
-    return ensemble_accuracy(PreparedSet((X, Y), dims), parameters, settings)
+    R = len(tensors["W1"])
+    tensors = {name: value.detach().cpu().expand(R, -1, -1) for name, value in tensors.items()}
+    return ensemble_accuracy(PreparedSet((inputs, labels), dims), tensors, settings)
 
 
 def ensemble_accuracy(examples: PreparedSet, parameters: Parameters, settings: Settings) -> Tensor:

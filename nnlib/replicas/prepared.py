@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from nnlib.core.training import check_set
-from nnlib.errors import InputError
-from nnlib.records import what
+from nnlib.validation import pair
 
 if TYPE_CHECKING:
     from nnlib.engine.layout import Ink
@@ -31,10 +32,10 @@ class PreparedSet:
     """
 
     def __init__(self, examples: Any, layers_dims: Sequence[int], like: PreparedSet | None = None) -> None:
-        if not isinstance(examples, tuple | list) or len(examples) != 2:
-            raise InputError(f"expected a pair (X, Y), got {what(examples)}")
-        X, Y = check_set(*examples, layers_dims)
-        self.X, self.Y = (X, Y) if like is None else (X.to(like.X), Y.to(like.X))
+        X, Y = check_set(*pair(examples, "X, Y"), layers_dims)
+        precision = X.dtype if like is None else like.X.dtype
+        self.X: Tensor = X.to("cpu", precision)
+        self.Y: Tensor = Y.to("cpu", precision)
 
     @property
     def examples(self) -> int:

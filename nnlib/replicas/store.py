@@ -5,6 +5,8 @@
 The hash is of the settings without the epochs, the seeds, the data, the device, and the code that computes the bits. An
 entry carries that hash and one of its contents; one that is not what it says is trained again. Entries appear whole, by
 a rename, so that any number of processes may share a store.
+
+Only the code that was imported may read and write: when its files change, the process goes on without the store.
 """
 
 from __future__ import annotations
@@ -58,11 +60,15 @@ class Store:
     def __init__(self, folder: str | Path, say: Callable[[str], object] = print) -> None:
         if not str(folder):
             raise InputError("store: expected a folder, got ''")
-        self.folder, self.say = Path(folder).expanduser() / VERSION, say
+        try:
+            self.folder = Path(folder).expanduser() / VERSION
+        except RuntimeError as error:  # of ~ and nobody's home
+            raise InputError(f"store: expected a folder, got {str(folder)!r} ({error})") from None
+        self.say = say
 
     def shelf(self, data: Sequence[str], device: torch.device) -> Shelf:
         """The replicas trained on data of these digests on this kind of device."""
-        return Shelf(self, tuple(data), device.type)
+        return Shelf(self.folder, _once(self.say), tuple(data), device.type)
 
     def entries(self) -> Iterator[Entry]:
         """Every entry that can be read, in the order of the paths."""
@@ -79,7 +85,8 @@ class Store:
 class Shelf:
     """The part of a store that training on some data looks at."""
 
-    store: Store
+    folder: Path
+    say: Callable[[str], object]
     data: tuple[str, ...]
     device: str
 
@@ -101,38 +108,52 @@ class Shelf:
 
     def _folder(self, about: dict[str, Any]) -> tuple[str, Path]:
         key = hashlib.sha256(_text(about).encode()).hexdigest()
-        return key, self.store.folder / key[:2] / key[:32]
+        return key, self.folder / key[:2] / key[:32]
 
     def longest(self, settings: Settings, seed: int | Seeds) -> Run | None:
         """The entry of the replica with the most epochs up to the settings'; one that is damaged is passed over."""
         try:
             key, folder = self._folder(self.about(settings, seed))
         except ChangedCodeError as error:
-            self.store.say(f"store: not used ({error})")
+            self.say(f"store: not used ({error})")
             return None
         # Copies, and what systems leave beside files, have other names.
-        paths = (path for path in folder.glob("*.safetensors") if path.stem.isdecimal())
-        for path in sorted((path for path in paths if int(path.stem) <= settings.epochs), reverse=True):
+        paths = {int(path.stem): path for path in folder.glob("*.safetensors") if path.stem.isdecimal()}
+        for epochs in sorted((epochs for epochs in paths if epochs <= settings.epochs), reverse=True):
+            path = paths[epochs]
             try:
                 tensors, metadata = load_tensors(path), load_metadata(path)
                 run = Run.from_tensors(tensors)
-                if (metadata.get("key"), metadata.get("sha256"), run.epoch) != (key, digest(tensors), int(path.stem)):
+                if (metadata.get("key"), metadata.get("sha256"), run.epoch) != (key, digest(tensors), epochs):
                     raise InputError("it is not what it says")
                 return run
             except (ValueError, KeyError, OSError) as error:
-                self.store.say(f"store: {path} is of no use, the replica is trained again ({error})")
+                self.say(f"store: {path} is of no use, the replica is trained again ({error})")
         return None
 
     def keep(self, settings: Settings, seed: int | Seeds, run: Run) -> None:
         """Put in a run of one replica, unless it may be of other code than the key would say."""
         try:
-            about = self.about(settings, seed)
+            about, tensors = self.about(settings, seed), run.tensors()
             key, folder = self._folder(about)
-            tensors = run.tensors()
             metadata = {"about": _text(about), "key": key, "sha256": digest(tensors)}
             save_tensors(folder / f"{run.epoch:05d}.safetensors", tensors, metadata)
-        except (ChangedCodeError, OSError) as error:
-            self.store.say(f"store: a replica is not kept ({error})")
+        except ChangedCodeError as error:
+            self.say(f"store: not used ({error})")
+        except OSError as error:
+            self.say(f"store: replicas are not kept ({error.strerror or error})")
+
+
+def _once(say: Callable[[str], object]) -> Callable[[str], object]:
+    """Fifty replicas with the same fault are one line."""
+    said = set()
+
+    def say_once(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            say(line)
+
+    return say_once
 
 
 def _text(about: dict[str, Any]) -> str:

@@ -6,18 +6,20 @@ import itertools
 import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 import torch
-from pydantic import Field, InstanceOf
+from pydantic import InstanceOf
 
+from nnlib.arrays import ArrayLike
 from nnlib.core.seeds import Seeds
-from nnlib.core.settings import Settings
-from nnlib.core.training import Examples
+from nnlib.core.settings import LayersDims, Settings
+from nnlib.core.training import check_batches
 from nnlib.engine.run import Job, Run
 from nnlib.errors import InputError
-from nnlib.records import Count, Seed, checked, what
+from nnlib.records import Count, checked, what
+from nnlib.replicas.cluster import Cluster, train_on_cluster
 from nnlib.replicas.prepared import PreparedSet
 from nnlib.replicas.store import Shelf, Store
 from nnlib.validation import naming
@@ -29,7 +31,7 @@ class TrainingData:
     Parameters
     ----------
     train, validation : (X, Y), features × examples and one-hot classes × examples; float32 or float64
-    layers_dims : of the networks that are trained on them
+    layers_dims : of networks that are trained on them; only the first and the last layer matter
 
     Raises
     ------
@@ -37,8 +39,11 @@ class TrainingData:
         If a set does not fit such networks, with the argument.
     """
 
-    def __init__(self, train: Examples, validation: Examples, layers_dims: Sequence[int]) -> None:
-        self.layers_dims = (layers_dims[0], layers_dims[-1])
+    def __init__(
+        self, train: tuple[ArrayLike, ArrayLike], validation: tuple[ArrayLike, ArrayLike], layers_dims: Sequence[int]
+    ) -> None:
+        layers_dims = checked("layers_dims", layers_dims, LayersDims)
+        self.ends = (layers_dims[0], layers_dims[-1])
         with naming("train"):
             self.train = PreparedSet(train, layers_dims)
         with naming("validation"):
@@ -46,11 +51,12 @@ class TrainingData:
 
 
 class Evaluation(NamedTuple):
-    """One evaluation of one replica, or a replica that is found in the store, for a progress bar.
+    """One evaluation of one replica, for a progress bar. A replica that the store has is one, too.
 
     Attributes
     ----------
-    configuration, replica : which
+    configuration : its key; where several differ in their epochs alone, that of the longest
+    replica : which
     step, validation_cost : of the evaluation; NaN where there was none
     done, total : gradient steps of all replicas of all configurations
     """
@@ -67,14 +73,14 @@ Progress = Callable[[Evaluation], object]
 
 
 def train_replicas(
-    train: Examples,
-    validation: Examples,
+    train: tuple[ArrayLike, ArrayLike],
+    validation: tuple[ArrayLike, ArrayLike],
     settings: Settings,
     seeds: Sequence[int | Seeds],
     *,
     device: Any = "cpu",
     threads: int | None = None,
-    cluster: str | None = None,
+    cluster: str | Cluster | None = None,
     store: Store | None = None,
     progress: Progress | None = None,
 ) -> Run:
@@ -92,7 +98,7 @@ def train_replicas(
     seeds : one for each replica, a number or `Seeds`
     device : where to compute, "cpu" or "cuda"
     threads : on the CPU, replicas trained at the same time; None for as many as there are cores
-    cluster : address of a Dask scheduler whose workers train instead, to the same bits; on the CPU only
+    cluster : address of a Dask scheduler whose workers train instead, to the same bits, or a `Cluster`; on the CPU only
     store : asked for each replica before it is trained, and given each as soon as it is
     progress : called with an `Evaluation` at each
 
@@ -131,7 +137,7 @@ def train_configurations(
     *,
     device: Any = "cpu",
     threads: int | None = None,
-    cluster: str | None = None,
+    cluster: str | Cluster | None = None,
     store: Store | None = None,
     progress: Progress | None = None,
 ) -> Iterator[tuple[Any, Run]]:
@@ -139,30 +145,54 @@ def train_configurations(
 
     Those that differ in their epochs alone are trained once, to the most epochs.
 
-    Yields
-    ------
-    (key of the configuration, its `Run`) as soon as all its replicas are trained
+    Returns
+    -------
+    An iterator of (key of the configuration, its `Run`), each as soon as all its replicas are trained
     """
-    seeds = checked("seeds", list(seeds) if hasattr(seeds, "__len__") else seeds, _SEEDS)
+    data = checked("data", data, InstanceOf[TrainingData])
+    configurations = checked("configurations", configurations, dict[Any, InstanceOf[Settings]])
     device = known_device("device", device)
     threads = checked("threads", threads, Count | None) or cores()
     store = checked("store", store, InstanceOf[Store] | None)
+    progress = checked("progress", progress, Callable[..., Any] | None)
+    where = checked(
+        "cluster", Cluster(address=cluster) if isinstance(cluster, str) else cluster, InstanceOf[Cluster] | None
+    )
     for settings in configurations.values():
-        if (settings.layers_dims[0], settings.layers_dims[-1]) != data.layers_dims:
-            raise InputError(f"layers_dims: expected {data.layers_dims} at the ends, got {settings.layers_dims}")
-        if settings.batch_size > data.train.examples:
-            raise InputError(
-                f"batch_size: expected at most the {data.train.examples} training examples, got {settings.batch_size}"
-            )
+        if (settings.layers_dims[0], settings.layers_dims[-1]) != data.ends:
+            raise InputError(f"layers_dims: expected {data.ends} at the ends, got {settings.layers_dims}")
+        check_batches(settings, data.train.examples)
+    if isinstance(seeds, str | Mapping) or not hasattr(seeds, "__len__") or not len(seeds):
+        raise InputError(f"seeds: expected a list of one seed or more, got {what(seeds)}")
     check_memory(list(configurations.values()), len(seeds), data, device, threads)
+    with naming("seeds"):
+        all_seeds = [Seeds.of(seed) for seed in seeds]
+    return _train(data, configurations, all_seeds, device, where or threads, store, progress)
 
+
+def _train(
+    data: TrainingData,
+    configurations: Mapping[Any, Settings],
+    seeds: Sequence[Seeds],
+    device: torch.device,
+    where: Cluster | int,
+    store: Store | None,
+    progress: Progress | None,
+) -> Iterator[tuple[Any, Run]]:
     # Those that differ in their epochs alone together: settings without epochs → epochs → keys.
     groups: dict[Settings, dict[int, list[Any]]] = defaultdict(dict)
     for key, settings in configurations.items():
         groups[settings.replace(epochs=0)].setdefault(settings.epochs, []).append(key)
     shelf = store.shelf((data.train.digest, data.validation.digest), device) if store else None
     runs, jobs = _plan({group: sorted(epochs) for group, epochs in groups.items()}, seeds, shelf, data)
-    on_eval = _reporter(groups, jobs, len(seeds), data.train.examples, progress)
+    starts = {
+        (group, k): jobs[group, k].start if (group, k) in jobs else runs[group, max(keys)][k]
+        for group, keys in groups.items()
+        for k in range(len(seeds))
+    }
+    ends = {which: run.step for which, run in starts.items()}
+    ends |= {which: job.settings.last_step(data.train.examples) for which, job in jobs.items()}
+    steps = _Steps({group: keys[max(keys)][0] for group, keys in groups.items()}, starts, ends, progress)
 
     def finished(group: Settings, epochs: int) -> Iterator[tuple[Any, Run]]:
         if len(runs[group, epochs]) == len(seeds):
@@ -172,27 +202,29 @@ def train_configurations(
 
     for which in list(runs):
         yield from finished(*which)
-    for (group, k), run in _trained(data, jobs, device, threads, cluster, on_eval):
+    for (group, k), run in _trained(data, jobs, device, where, steps.on_eval):
+        steps.reach((group, k), run.step)
         if shelf:
             shelf.keep(group.replace(epochs=run.epoch), seeds[k], run)
         runs[group, run.epoch][k] = run
         yield from finished(group, run.epoch)
 
 
-_SEEDS = Annotated[list[InstanceOf[Seeds] | Seed], Field(min_length=1)]
 Which = tuple[Settings, int]
+Runs = dict[Which, dict[int, Run]]
 
 
 def _plan(
-    groups: Mapping[Settings, Sequence[int]], seeds: Sequence[int | Seeds], shelf: Shelf | None, data: TrainingData
-) -> tuple[dict[Which, dict[int, Run]], dict[Which, Job]]:
+    groups: Mapping[Settings, Sequence[int]], seeds: Sequence[Seeds], shelf: Shelf | None, data: TrainingData
+) -> tuple[Runs, dict[Which, Job]]:
     """What the store has, and what is left to train: (group, epochs) → replica → run, (group, replica) → job."""
-    runs: dict[Which, dict[int, Run]] = {(group, each): {} for group, epochs in groups.items() for each in epochs}
+    runs: Runs = {(group, each): {} for group, epochs in groups.items() for each in epochs}
     jobs = {}
     for group, epochs in groups.items():
         begun = Run.begin(group, seeds, data.train.X.dtype)
         for k, seed in enumerate(seeds):
-            start, missing = begun.one(k), []
+            start = begun.one(k)
+            missing: list[int] = []
             for each in epochs:
                 known = shelf.longest(group.replace(epochs=each), seed) if shelf else None
                 if not missing:
@@ -206,38 +238,43 @@ def _plan(
     return runs, jobs
 
 
-def _reporter(
-    groups: Mapping[Settings, Mapping[int, Sequence[Any]]],
-    jobs: Mapping[Which, Job],
-    replicas: int,
-    examples: int,
-    progress: Progress | None,
-) -> Callable[[Which, int, float], object]:
-    """What engines call with a job, a step and a cost: it tells `progress`."""
-    last_steps = {group: group.replace(epochs=max(epochs)).last_step(examples) for group, epochs in groups.items()}
-    steps = {(group, k): last_steps[group] for group in groups for k in range(replicas)}
-    total = sum(steps.values())
-    steps |= {which: job.start.step for which, job in jobs.items()}
+class _Steps:
+    """How many gradient steps of each replica are done, and who is told."""
 
-    def on_eval(which: Which, step: int, cost: float) -> None:
-        steps[which] = step
-        if progress:
+    def __init__(
+        self,
+        keys: Mapping[Settings, Any],
+        starts: Mapping[Which, Run],
+        ends: Mapping[Which, int],
+        progress: Progress | None,
+    ) -> None:
+        self.keys, self.progress = keys, progress
+        self.each = {which: run.step for which, run in starts.items()}
+        self.done, self.total = sum(self.each.values()), sum(ends.values())
+        for which, run in starts.items():
+            if run.step == ends[which]:
+                self.on_eval(which, run.step, run.validation_cost[-1].item() if len(run.steps) else torch.nan)
+
+    def reach(self, which: Which, step: int) -> None:
+        self.done += step - self.each[which]
+        self.each[which] = step
+
+    def on_eval(self, which: Which, step: int, cost: float) -> None:
+        """What engines call with a job, a step and a cost."""
+        self.reach(which, step)
+        if self.progress:
             group, k = which
-            key = groups[group][max(groups[group])][0]
-            progress(Evaluation(key, k, step, cost, sum(steps.values()), total))
-
-    return on_eval
+            self.progress(Evaluation(self.keys[group], k, step, cost, self.done, self.total))
 
 
 def _trained(
     data: TrainingData,
     jobs: Mapping[Which, Job],
     device: torch.device,
-    threads: int,
-    cluster: str | None,
+    where: Cluster | int,
     on_eval: Callable[[Which, int, float], object],
 ) -> Iterator[tuple[Which, Run]]:
-    """Every job done, by so many threads here, by the cluster of that address, or all together on a GPU."""
+    """Every job done, by a cluster, by so many threads here, or all together on a GPU."""
     if not jobs:
         return
     if device.type != "cpu":
@@ -247,18 +284,16 @@ def _trained(
     from nnlib.engine.compiled import Sets, train_each
 
     sets = Sets(data.train.csr, data.validation.csr)
-    if cluster:
-        from nnlib.replicas.cluster import train_on_cluster
-
-        yield from train_on_cluster(sets, jobs, cluster, on_eval)
+    if isinstance(where, Cluster):
+        yield from train_on_cluster(sets, jobs, where, on_eval)
     else:
-        yield from train_each(sets, jobs, threads=threads, on_eval=on_eval)
+        yield from train_each(sets, jobs, threads=where, on_eval=on_eval)
 
 
 def _on_device(
     data: TrainingData, jobs: Mapping[Which, Job], device: torch.device, on_eval: Callable[[Which, int, float], object]
 ) -> Iterator[tuple[Which, Run]]:
-    """The replicas of one configuration that go on from the same epoch side by side, one configuration after another."""
+    """Replicas of one configuration that go on from the same epoch side by side, one configuration after another."""
     from nnlib.engine.batched import train_batched
 
     together: dict[tuple[Settings, tuple[int, ...], int], list[Which]] = defaultdict(list)

@@ -1,27 +1,27 @@
 """What the functions that nnlib exports take, and what they refuse by name."""
 
 import inspect
-import math
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse
 import torch
 from problems import normal, problem
 from torch.testing import assert_close
 
 import nnlib
-from nnlib import arguments, shapes
 from nnlib.data import dataset
 
 DIMS = [6, 5, 4, 3]
 X, Y = problem(8)
 PARAMETERS = nnlib.initialize_parameters(DIMS, dtype=torch.float64)
-AL, CACHES = nnlib.l_model_forward(X, PARAMETERS, use_batchnorm=True)
+AL, CACHES = nnlib.l_model_forward(X, PARAMETERS, "exact")
 GRADS = nnlib.l_model_backward(AL, Y, CACHES)
 A, W, b = normal(4, 8), normal(3, 4), normal(3, 1)
 Z, LINEAR = nnlib.linear_forward(A, W, b)
-SETTINGS = nnlib.Settings(DIMS, epochs=2, batch_size=4, look_every=1)
+SETTINGS = nnlib.Settings(layers_dims=DIMS, epochs=2, batch_size=4, stopping={"eval_every": 1})
 RUN = nnlib.train_replicas((X, Y), (X, Y), SETTINGS, [0, 1])
 
 # A right call of every function that takes arrays: its arguments by name.
@@ -37,14 +37,16 @@ CALLS = {
     nnlib.exact_batchnorm_backward: {"dA_norm": A, "A": A},
     nnlib.linear_activation_forward: {"A_prev": A, "W": W, "B": b, "activation": "relu"},
     nnlib.linear_activation_backward: {"dA": Z, "cache": (LINEAR, Z), "activation": "relu", "L2": 0.5},
-    nnlib.l_model_forward: {"X": X, "parameters": PARAMETERS, "use_batchnorm": True},
-    nnlib.l_model_backward: {"AL": AL, "Y": Y, "caches": CACHES, "L2": 0.5, "batchnorm_rule": "exact"},
+    nnlib.l_model_forward: {"X": X, "parameters": PARAMETERS, "batchnorm": "exact"},
+    nnlib.l_model_backward: {"AL": AL, "Y": Y, "caches": CACHES, "L2": 0.5, "batchnorm": "exact"},
     nnlib.compute_cost: {"AL": AL, "Y": Y, "parameters": PARAMETERS, "L2": 0.5},
     nnlib.compute_cost_from_logits: {"ZL": AL, "Y": Y, "parameters": PARAMETERS, "L2": 0.5},
     nnlib.sum_squared_weights: {"parameters": PARAMETERS},
     nnlib.update_parameters: {"parameters": PARAMETERS, "grads": GRADS, "learning_rate": 0.1},
-    nnlib.predict: {"X": X, "Y": Y, "parameters": PARAMETERS, "use_batchnorm": True},
-    nnlib.accuracy: {"X": X, "Y": Y, "parameters": RUN.parameters, "use_batchnorm": True},
+    nnlib.predict: {"X": X, "Y": Y, "parameters": PARAMETERS, "batchnorm": "exact"},
+    nnlib.accuracy: {"X": X, "Y": Y, "parameters": RUN.parameters, "batchnorm": "exact"},
+    nnlib.gradient_step: {"X": X, "Y": Y, "parameters": PARAMETERS, "settings": SETTINGS},
+    nnlib.evaluate_cost: {"X": X, "Y": Y, "parameters": PARAMETERS, "settings": SETTINGS},
     nnlib.l_layer_model: {
         "X": X,
         "Y": Y,
@@ -53,7 +55,7 @@ CALLS = {
         "num_iterations": 2,
         "batch_size": 3,
         "validation": (X, Y),
-        "look_every": 1,
+        "stopping": {"eval_every": 1},
     },
     nnlib.train_replicas: {"train": (X, Y), "validation": (X, Y), "settings": SETTINGS, "seeds": [0, 1]},
 }
@@ -65,8 +67,11 @@ def mapped(value, change):
     if isinstance(value, torch.Tensor):
         return change(value)
     if isinstance(value, dict):
-        return {name: mapped(one, change) for name, one in value.items()}
-    return type(value)(mapped(one, change) for one in value) if isinstance(value, tuple | list) else value
+        return {name: mapped(part, change) for name, part in value.items()}
+    if isinstance(value, tuple | list):
+        parts = [mapped(part, change) for part in value]
+        return type(value)._make(parts) if hasattr(value, "_make") else type(value)(parts)
+    return value
 
 
 def tensors(value):
@@ -87,10 +92,11 @@ def assert_as_with_tensors(function, arguments, tolerance=0.0):
 
 def test_every_function_that_takes_arrays_is_tried():
     public = {one for name in nnlib.__all__ if inspect.isfunction(one := getattr(nnlib, name))}
-    others = {nnlib.check_gradients, nnlib.initialize_parameters, nnlib.load_mnist}  # see their own tests
+    # See their own tests.
+    others = {nnlib.check_gradients, nnlib.initialize_parameters, nnlib.mini_batches, nnlib.train_configurations}
+    others |= {nnlib.load_mnist, nnlib.normalize, nnlib.flatten, nnlib.one_hot}
     assert public - others == set(CALLS)
-    # The check before a function hides neither its name nor what it says of itself.
-    assert all(getattr(nnlib, one.__name__) is one and one.__doc__ for one in public)
+    assert all(function.__doc__ for function in public)
 
 
 @EVERY_CALL
@@ -119,18 +125,6 @@ def test_read_only_arrays_are_taken_without_a_word(function):
 @EVERY_CALL
 def test_lists_are_taken_as_float32(function):
     assert_as_with_tensors(function, mapped(CALLS[function], lambda tensor: tensor.tolist()), tolerance=2e-3)
-
-
-def test_a_step_over_tensors_converts_nothing_and_checks_each_call_once(monkeypatch):
-    """Checks cost as much as a layer, and a loop makes the same calls again and again."""
-    fit, checked = shapes.Shapes.__call__, []
-    monkeypatch.setattr(shapes, "floats", lambda arrays: pytest.fail(f"converts {dict(arrays)}"))
-    monkeypatch.setattr(shapes.Shapes, "__call__", lambda self, *values: checked.append(self) or fit(self, *values))
-    for _ in range(2):
-        AL, caches = nnlib.l_model_forward(X, PARAMETERS, use_batchnorm=True)
-        nnlib.update_parameters(PARAMETERS, nnlib.l_model_backward(AL, Y, caches), learning_rate=0.1)
-    assert len(checked) == 4
-    assert checked[:2] == checked[2:]
 
 
 @EVERY_CALL
@@ -165,6 +159,8 @@ def test_training_keeps_no_graph(function):
 WRONG_ARRAYS = {
     "empty": lambda array: array[..., :0],
     "whole numbers": lambda array: (array * 9).to(torch.int64),
+    "NumPy's whole numbers": lambda array: (array * 9).to(torch.int64).numpy(),
+    "whole numbers in lists": lambda array: (array * 9).to(torch.int64).tolist(),
     "half": lambda array: array.half(),
     "complex": lambda array: array.to(torch.complex64),
     "words": lambda array: np.full(array.shape, "a"),
@@ -176,17 +172,24 @@ WRONG_ARRAYS = {
 ANY_SHAPE = {(nnlib.relu, "Z"), (nnlib.softmax, "Z"), (nnlib.apply_batchnorm, "A"), (nnlib.linear_forward, "b")}
 
 
-@pytest.mark.parametrize("wrong", WRONG_ARRAYS)
+# Labels may be of any kind of number.
+TAKEN = {(function, name, "other axes") for function, name in ANY_SHAPE} | {
+    (function, "Y", kind) for function in CALLS for kind in WRONG_ARRAYS if "whole" in kind or kind == "half"
+}
+
+
 @pytest.mark.parametrize(
-    ("function", "name"),
-    [(function, name) for function, given in CALLS.items() for name in given if isinstance(given[name], torch.Tensor)],
+    ("function", "name", "wrong"),
+    [
+        (function, name, wrong)
+        for function, given in CALLS.items()
+        for name in given
+        for wrong in WRONG_ARRAYS
+        if isinstance(given[name], torch.Tensor) and (function, name, wrong) not in TAKEN
+    ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
 def test_an_array_that_is_none_is_refused_by_name(function, name, wrong):
-    if wrong == "other axes" and (function, name) in ANY_SHAPE:
-        pytest.skip("fits: nothing else has these axes")
-    if name == "Y" and wrong in ("whole numbers", "half"):
-        pytest.skip("labels may be of any kind of number")
     arguments = CALLS[function] | {name: WRONG_ARRAYS[wrong](CALLS[function][name])}
     others = "|".join(CALLS[function])
     with pytest.raises(
@@ -203,20 +206,22 @@ MISTAKES = [
     (nnlib.l_model_forward, {"parameters": parameters_without("b2")}, "parameters"),
     (nnlib.l_model_forward, {"parameters": PARAMETERS | {"W2": W}}, "parameters: W2"),
     (nnlib.l_model_forward, {"parameters": [W, b]}, "parameters"),
-    (nnlib.l_model_forward, {"use_batchnorm": "yes"}, "use_batchnorm"),
+    (nnlib.l_model_forward, {"batchnorm": "yes"}, "batchnorm"),
+    (nnlib.l_model_forward, {"normalization": 3}, "normalization"),
     (nnlib.l_model_backward, {"caches": []}, "caches"),
     (nnlib.l_model_backward, {"caches": CACHES[:-1]}, "caches"),
-    (nnlib.l_model_backward, {"AL": AL[:2], "Y": Y[:2]}, "caches: layer 3: linear_cache: W"),
+    (nnlib.l_model_backward, {"AL": AL[:2], "Y": Y[:2]}, "caches: layer 3: cache: W"),
     (nnlib.l_model_backward, {"caches": None}, "caches"),
     (nnlib.l_model_backward, {"caches": [1, 2]}, "caches"),
     (nnlib.linear_forward, {"W": W[0]}, "W"),
     (nnlib.softmax, {"Z": Z[0]}, "Z"),
-    (nnlib.l_model_backward, {"batchnorm_rule": None}, "batchnorm_rule"),
+    (nnlib.l_model_backward, {"batchnorm": None}, "batchnorm"),
     (nnlib.l_model_backward, {"L2": "much"}, "L2"),
     (nnlib.linear_backward, {"cache": (A, W)}, "cache"),
-    (nnlib.linear_backward, {"L2": torch.tensor([0.1, -0.1])}, "L2"),
-    (nnlib.linear_backward, {"L2": torch.inf}, "L2"),
-    *[(nnlib.linear_backward, {"L2": kind}, "L2") for kind in (True, np.bool_(True), torch.tensor(True), [True])],
+    *[
+        (nnlib.linear_backward, {"L2": value}, "L2")
+        for value in (torch.tensor([0.1, 0.1]), torch.inf, True, np.bool_(True), torch.tensor(True), [True])
+    ],
     (nnlib.linear_activation_forward, {"activation": ["relu"]}, "activation"),
     (nnlib.apply_batchnorm, {"epsilon": 0.0}, "epsilon"),
     (nnlib.update_parameters, {"learning_rate": torch.nan}, "learning_rate"),
@@ -230,27 +235,18 @@ MISTAKES = [
     (nnlib.relu, {"Z": A.to_sparse()}, "Z"),
     (nnlib.sum_squared_weights, {"parameters": {}}, "parameters"),
     (nnlib.accuracy, {"parameters": PARAMETERS}, "parameters"),
+    (nnlib.gradient_step, {"settings": {"epochs": 1}}, "settings"),
+    (nnlib.evaluate_cost, {"settings": None}, "settings"),
     *[
         (nnlib.l_layer_model, {name: value}, name)
         for name, values in {
             "X": [X[:5], X.masked_fill(X > 1, torch.nan), X[:, :0]],
             "Y": [Y[:, 1:], 2 * Y, torch.zeros_like(Y), torch.ones_like(Y), torch.full_like(Y, 1 / 3)],
-            "layers_dims": [[6], [6, 5.5, 3], [6, 0, 3], 6, "6453", None],
-            "learning_rate": [torch.nan, torch.inf, 0.0, -1.0, "fast", None],
+            "batch_size": [9],
             "num_iterations": [1.5, -1, True, "3"],
-            "batch_size": [0, 9, 2.5],
-            "use_batchnorm": [1, None],
-            "L2": [-0.1, torch.nan, None],
             "validation": [(X[:5], Y), (X, Y[:2]), X, (X, Y, X), 3],
-            "batchnorm_rule": ["none", None],
-            "rule": ["zeros", 3],
-            "seed": [-1, 0.5, None, "a"],
-            "patience": [0, -1, 2.5],
-            "threshold": [-1e-5, torch.nan],
-            "stopping_rule": ["flat", None],
-            "look_every": [0, -1, 1.5],
-            "reshuffle": [1, None],
-            "record": [3, "print"],
+            "seed": [-1, 0.5, None, "a", nnlib.Seeds(3, -1)],
+            "on_eval": [3, "print"],
         }.items()
         for value in values
     ],
@@ -261,7 +257,6 @@ MISTAKES = [
             "validation": [(X[:5], Y), X, None, (X, Y[:, 1:])],
             "settings": [None, {"epochs": 1}],
             "seeds": [[], 3, [-1], [0.5], "ab", None],
-            "start": [RUN.parameters, 3],
             "device": ["gpu", 3, "meta"],
             "threads": [0, -1, 1.5, "auto"],
             "cluster": [3],
@@ -283,13 +278,141 @@ def test_a_mistake_is_named(function, given, name):
         function(**CALLS[function] | given)
 
 
+# Of a settings' entry: values that it refuses, and how the message begins.
+SETTINGS_MISTAKES = [
+    ("layers_dims", [[6], 6, "6453", None], "layers_dims: expected"),
+    ("layers_dims", [[6, 5.5, 3], [6, 0, 3]], "layers_dims.1: expected"),
+    ("initialization", ["zeros", 3], "initialization: expected 'he_fan_in', .*, got"),
+    ("learning_rate", [torch.nan, torch.inf, 0.0, -1.0, 1e-38, 1e39, "fast", None, True], "learning_rate: expected"),
+    ("epochs", [-1, 1.5, True, 2**63], "epochs: expected"),
+    ("batch_size", [0, 2.5, None], "batch_size: expected"),
+    ("batchnorm", ["Exact", True, None], "batchnorm: expected 'none', 'straight_through' or 'exact', got"),
+    ("normalization", [{"over": "units"}], "normalization.over: expected 'examples' or 'matrix', got"),
+    ("normalization", [{"epsilon": 0.0}, {"epsilon": 1e-40}], "normalization.epsilon: expected"),
+    ("L2", [-0.1, 1e-38, torch.nan, None, torch.tensor([0.1, 0.1])], "L2: expected"),
+    ("shuffle", ["often", True], "shuffle: expected"),
+    ("stopping", [{"patience": 0}], "stopping.patience: expected a number of at least 1, got 0$"),
+    ("stopping", [{"eval_evry": 3}], "stopping.eval_evry: no such entry; did you mean 'eval_every'\\?$"),
+    ("stopping", [{"quantity": "cost"}], "stopping.quantity: expected"),
+    ("stopping", [{"threshold": -1e-5}, {"threshold": torch.nan}], "stopping.threshold: expected"),
+    ("stopping", [{"rule": "flat"}], "stopping.rule: expected"),
+    ("stopping", [{"returns": "first"}], "stopping.returns: expected 'best' or 'last', got 'first'$"),
+    ("stoping", [{}], "stoping: no such entry; did you mean 'stopping'\\?$"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "says"), SETTINGS_MISTAKES, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_settings_refuse_what_they_cannot_train_with(name, values, says):
+    for value in values:
+        with pytest.raises(nnlib.InputError, match=rf"^{says}[^\n]*$"):
+            nnlib.Settings(**{"layers_dims": DIMS, name: value})
+        own = {"epochs": "num_iterations"}.get(name, name)
+        with pytest.raises(nnlib.InputError, match=rf"^{says.replace(name, own)}[^\n]*$"):
+            nnlib.l_layer_model(**{"X": X, "Y": Y, "layers_dims": DIMS, own: value})
+
+
+@pytest.mark.parametrize(
+    "form",
+    [{"epsilon_added_to": "deviation"}, {"variance": "unbiased"}, {"over": "matrix"}],
+    ids=lambda form: next(iter(form)),
+)
+def test_the_true_derivative_is_that_of_the_usual_normalization_alone(form):
+    for batchnorm in ("none", "straight_through"):
+        nnlib.Settings(layers_dims=DIMS, batchnorm=batchnorm, normalization=form)
+    nnlib.Settings(layers_dims=DIMS, batchnorm="exact", normalization={"epsilon": 0.1})
+    with pytest.raises(nnlib.InputError, match=r"^batchnorm: expected none or straight_through, .*, got exact"):
+        nnlib.Settings(layers_dims=DIMS, batchnorm="exact", normalization=form)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "says"), [(9, "at most the 8 training"), (7, "no mini-batch of one"), (1, "no mini-batch of one")]
+)
+def test_a_mini_batch_fits_the_training_set(batch_size, says):
+    settings = SETTINGS.replace(
+        batch_size=batch_size, batchnorm="straight_through", normalization={"variance": "unbiased"}
+    )
+    options = dict(settings)
+    epochs = {"num_iterations": options.pop("epochs")}
+    for train in (
+        lambda: nnlib.train_replicas((X, Y), (X, Y), settings, [0]),
+        lambda: nnlib.l_layer_model(X, Y, **options, **epochs),
+    ):
+        with pytest.raises(nnlib.InputError, match=f"^batch_size: expected {says} .*, got {batch_size}$"):
+            train()
+
+
+IMAGES = torch.randint(0, 256, (20, 1, 4, 4), generator=torch.Generator().manual_seed(0))
+ROWS = IMAGES.flatten(1).double() / 255
+LABELS = torch.arange(20) % 3
+FLAT, ONE_HOT = ROWS.T.contiguous(), torch.eye(3)[:, LABELS]
+NETWORK = nnlib.initialize_parameters([16, 3], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("X", "Y", "way"),
+    [
+        (ROWS, ONE_HOT, "X.T would fit"),
+        (ROWS.numpy(), ONE_HOT, "X.T would fit"),
+        (pd.DataFrame(ROWS.numpy()), ONE_HOT, "X.T would fit"),
+        (ROWS.view(20, 1, 4, 4), ONE_HOT, "images go through nnlib.flatten(X)"),
+        (ROWS.view(20, 4, 4), ONE_HOT, "images go through nnlib.flatten(X)"),
+        (FLAT[:, 0], ONE_HOT, "one example is X[:, None]"),
+        (scipy.sparse.csr_matrix(FLAT.numpy()), ONE_HOT, "use X.toarray()"),
+        (FLAT.to_sparse(), ONE_HOT, "use X.to_dense()"),
+        (FLAT.numpy().astype(str), ONE_HOT, "use X.astype(int), or .astype(float)"),
+        (pd.DataFrame(FLAT.numpy()).astype(object), ONE_HOT, "use X.astype(int), or .astype(float)"),
+        *[
+            (whole, ONE_HOT, f"grey levels from 0 to 255 as {array} / 255, other whole numbers as {array} * 1.0")
+            for whole, array in [
+                (nnlib.flatten(IMAGES), "X"),
+                (nnlib.flatten(IMAGES).to(torch.uint8), "X"),
+                (nnlib.flatten(IMAGES).numpy(), "X"),
+                (pd.DataFrame(nnlib.flatten(IMAGES).numpy()), "X"),
+                (nnlib.flatten(IMAGES).tolist(), "numpy.array(X)"),
+            ]
+        ],
+        (FLAT, LABELS, "labels go through nnlib.one_hot(Y)"),
+        (FLAT, pd.Series(LABELS.numpy()), "labels go through nnlib.one_hot(Y)"),
+        (FLAT, ONE_HOT.T, "Y.T would fit"),
+        (FLAT, pd.Series(LABELS.numpy()).astype(str), "use Y.astype(int), or .astype(float)"),
+        (FLAT, pd.Series(LABELS.numpy()).astype(str).astype("category"), "use Y.astype(int), or .astype(float)"),
+        (FLAT, [str(label) for label in LABELS.tolist()], "use numpy.array(Y).astype(int), or .astype(float)"),
+    ],
+)
+def test_a_likely_mistake_is_refused_with_the_way_out(X, Y, way):
+    settings = nnlib.Settings(layers_dims=[16, 3], epochs=1, batch_size=4)
+    calls = {
+        "": [
+            lambda: nnlib.predict(X, Y, NETWORK),
+            lambda: nnlib.accuracy(X, Y, {name: value[None] for name, value in NETWORK.items()}),
+            lambda: nnlib.l_layer_model(X, Y, [16, 3], num_iterations=1, batch_size=4),
+        ],
+        "train: ": [lambda: nnlib.train_replicas((X, Y), (FLAT, ONE_HOT), settings, [0])],
+        "validation: ": [lambda: nnlib.train_replicas((FLAT, ONE_HOT), (X, Y), settings, [0])],
+    }
+    for before, functions in calls.items():
+        for function in functions:
+            with pytest.raises(nnlib.InputError) as error:
+                function()
+            assert str(error.value).startswith((f"{before}X: expected ", f"{before}Y: expected "))
+            assert str(error.value).endswith(f"; {way}")
+            assert "\n" not in str(error.value)
+
+
+def test_arrays_on_two_devices_are_refused_by_name():
+    with pytest.raises(nnlib.InputError, match=r"^A, W, b: expected arrays on one device, got cpu and meta$"):
+        nnlib.linear_forward(A.to("meta"), W, b)
+
+
 @pytest.mark.parametrize(
     ("function", "given", "came"),
     [
         (nnlib.l_model_forward, {"parameters": {}}, "none"),
         (nnlib.l_model_forward, {"parameters": {"W1": W, "W2": W}}, "W1, W2"),
-        (nnlib.l_model_backward, {"caches": []}, "none"),
-        (nnlib.l_model_backward, {"caches": CACHES[:-1]}, r"\(3, 3\)"),
+        (nnlib.l_model_backward, {"caches": []}, r"\[\]"),
+        (nnlib.l_model_backward, {"caches": CACHES[:-1]}, r"\(4, 5\)"),
         (nnlib.update_parameters, {"grads": {}}, "none"),
         (nnlib.update_parameters, {"grads": {"dW2": W, "dW3": W}}, "dW2, dW3"),
     ],
@@ -306,25 +429,19 @@ def test_an_empty_array_is_told_from_one_of_another_shape():
         nnlib.linear_forward(A, W, b[:2])
     with pytest.raises(nnlib.InputError, match=r"^parameters: W2: expected \(\.\.\., out2, in2\), got \(1,\)$"):
         nnlib.sum_squared_weights({"W1": W, "W2": [1.0]})
+    with pytest.raises(nnlib.InputError, match=r"^Y: expected \(\.\.\., 3, 8\), got \(3, 7\)$"):
+        nnlib.predict(X, Y[:, :7], PARAMETERS)
 
 
 @pytest.mark.parametrize(
     ("call", "name"),
     [
         (lambda: nnlib.initialize_parameters([4]), "layer_dims"),
-        (lambda: nnlib.initialize_parameters([4, 3], rule="zeros"), "rule"),
+        (lambda: nnlib.initialize_parameters([4, 3], initialization="zeros"), "initialization"),
         (lambda: nnlib.initialize_parameters([4, 3], seed=-1), "seed"),
         (lambda: nnlib.initialize_parameters([4, 3], seed=[]), "seed"),
         (lambda: nnlib.initialize_parameters([4, 3], dtype=torch.int64), "dtype"),
-        (lambda: nnlib.StoppingRule(patience=0), "patience"),
-        (lambda: nnlib.StoppingRule(threshold=torch.nan), "threshold"),
-        (lambda: nnlib.StoppingRule(rule="flat"), "rule"),
-        (lambda: nnlib.Settings([6]), "layers_dims"),
-        (lambda: nnlib.Settings(DIMS, epochs=-1), "epochs"),
-        (lambda: nnlib.Settings(DIMS, batch_size=0), "batch_size"),
-        (lambda: nnlib.Settings(DIMS, patience=0), "patience"),
-        (lambda: nnlib.Settings(DIMS, L2=torch.tensor([0.1, -0.1])), "L2"),
-        (lambda: nnlib.Settings(DIMS, look_every=0), "look_every"),
+        (lambda: nnlib.TrainingData((X, Y), (X, Y), [6]), "layers_dims"),
         (lambda: dataset.normalize([[300]]), "images"),
         (lambda: dataset.normalize([]), "images"),
         (lambda: dataset.flatten(np.zeros((3, 4))), "images"),
@@ -350,50 +467,15 @@ def test_images_and_labels_may_be_numpy_arrays_and_lists():
 
 def test_numpys_numbers_are_numbers():
     parameters, _ = nnlib.l_layer_model(
-        X, Y, np.array(DIMS), np.float32(0.5), np.int64(1), np.int32(4), np.bool_(True), seed=torch.tensor(3)
+        X,
+        Y,
+        np.array(DIMS),
+        np.float32(0.5),
+        np.int64(1),
+        np.int32(4),
+        "exact",
+        torch.tensor(0.5),
+        seed=torch.tensor(3),
     )
-    expected, _ = nnlib.l_layer_model(X, Y, DIMS, 0.5, 1, 4, True, seed=3)
+    expected, _ = nnlib.l_layer_model(X, Y, DIMS, 0.5, 1, 4, "exact", 0.5, seed=3)
     assert all(torch.equal(parameters[name], expected[name]) for name in expected)
-
-
-LARGEST = arguments.LARGEST
-
-
-@pytest.mark.parametrize(
-    ("check", "taken", "refused", "expected"),
-    [
-        (
-            arguments.whole(1),
-            [1, 2**63 - 1],
-            [0, 2**63, 1.0, True, np.float64(2.5)],
-            r"a whole number from 1, below 2\*\*63",
-        ),
-        (arguments.whole(1, 3), [1, 3], [0, 4], "a whole number from 1 to 3"),
-        (arguments.not_negative, [0, LARGEST], [-1e-9, math.inf, math.nan], "a finite number that is not negative"),
-        (arguments.positive, [1e-9, LARGEST], [0, math.inf, math.nan], "a finite number above 0"),
-        (arguments.fraction, [1e-9, 0.999], [0, 1, -0.5], "a fraction between 0 and 1"),
-        (arguments.units, [[1, 1]], [[1], [1, 0]], "two or more layers of one or more units"),
-        (arguments.seeds, [range(1), range(2, -1, -1), [0]], [range(0)], "one seed or more"),
-        (arguments.seeds, [], [range(-1, 3), range(3, -2, -1), range(-1, 0), [-1]], "a whole number from 0"),
-        (arguments.seed_or_seeds, [3, 10**30, [3, 4]], [-1, [-1]], "a whole number from 0"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_check_takes_its_whole_range_and_says_which_it_is(check, taken, refused, expected):
-    for value in taken:
-        assert check("name", value) == value
-    for value in refused:
-        with pytest.raises(nnlib.InputError, match=rf"^name: expected {expected}, got [^(]*\(?[^,]"):
-            check("name", value)
-
-
-def test_one_seed_or_many_may_be_arrays():
-    for one in (np.array(3), torch.tensor(3), np.int32(3)):
-        assert arguments.seed_or_seeds("seed", one) == 3
-    for many in (np.array([3, 4]), torch.tensor([3, 4]), (3, 4)):
-        assert arguments.seed_or_seeds("seed", many) == [3, 4]
-
-
-def test_of_an_array_type_and_shape_are_said_of_a_number_its_value():
-    assert arguments.what(torch.zeros(2, 3)) == "float32 (2, 3)"
-    assert arguments.what(np.float64(2.5)) == repr(np.float64(2.5))

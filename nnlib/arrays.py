@@ -1,0 +1,85 @@
+"""What counts as an array: a tensor, a NumPy array, a table or a list, of numbers that can be computed with.
+
+Its numbers are float32 or float64. Where the arrays of one call differ, all become float64. Lists take the precision of
+the others, float32 without others; so do one-hot labels Y, which may be whole numbers too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Number
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from nnlib.errors import InputError
+from nnlib.records import what
+
+PRECISIONS = (torch.float32, torch.float64)
+
+ArrayLike = Tensor | npt.ArrayLike
+
+
+def precision(name: str, value: Any) -> torch.dtype:
+    """torch.float32 or torch.float64."""
+    if not any(value is dtype for dtype in PRECISIONS):
+        raise InputError(f"{name}: expected torch.float32 or torch.float64, got {what(value)}")
+    return value
+
+
+def tensor(name: str, value: Any) -> Tensor:
+    """Real numbers as a tensor of their own type: a tensor as it is, all else as a copy on the CPU."""
+    if not isinstance(value, Tensor):
+        value = _from_array(name, value)
+    if value.layout is not torch.strided:
+        raise InputError(f"{name}: expected a dense array, got a sparse one; use {name}.to_dense()")
+    if value.is_complex():
+        raise InputError(f"{name}: expected an array of real numbers, got {what(value)}")
+    if value.dtype in (torch.uint16, torch.uint32, torch.uint64):
+        # PyTorch has next to no operations for these.
+        value = value.to(torch.int64)
+    return value.as_subclass(Tensor)
+
+
+def _from_array(name: str, value: Any) -> Tensor:
+    if hasattr(value, "toarray"):
+        raise InputError(f"{name}: expected a dense array, got a sparse one; use {name}.toarray()")
+    array = None
+    try:
+        array = np.array(value)
+        return torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
+    except (TypeError, ValueError, RuntimeError):
+        # Text such as "7", or a table's column of Python's numbers.
+        converts = array is not None and array.size and isinstance(array.flat[0], str | bytes | Number)
+        end = f"; use {_array_of(name, value)}.astype(int), or .astype(float)" if converts else ""
+        raise InputError(f"{name}: expected an array of numbers, got {what(value)}{end}") from None
+
+
+def _array_of(name: str, value: Any) -> str:
+    """How a message writes the value as an array."""
+    variable = name.split(": ")[-1]
+    return variable if hasattr(value, "dtype") or hasattr(value, "dtypes") else f"numpy.array({variable})"
+
+
+def floats(named: Mapping[str, Any]) -> list[Tensor]:
+    """Arrays as tensors of one precision on one device; those that are called Y may be whole numbers."""
+    tensors = {name: tensor(name, value) for name, value in named.items()}
+    precisions = set()
+    for name, value in tensors.items():
+        if name == "Y":
+            continue
+        if value.dtype not in PRECISIONS:
+            array = _array_of(name, named[name])
+            numbers = f"; grey levels from 0 to 255 as {array} / 255, other whole numbers as {array} * 1.0"
+            got = f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+            end = "" if value.is_floating_point() else numbers
+            raise InputError(f"{name}: expected float32 or float64, got {got}{end}")
+        if hasattr(named[name], "dtype") or hasattr(named[name], "dtypes"):
+            precisions.add(value.dtype)
+    if len(devices := {str(value.device) for value in tensors.values()}) > 1:
+        raise InputError(f"{', '.join(named)}: expected arrays on one device, got {' and '.join(sorted(devices))}")
+    common = torch.float64 if torch.float64 in precisions else torch.float32
+    return [value.to(common) for value in tensors.values()]
