@@ -2,13 +2,14 @@
 
     python -m benchmarks.batchnorm_time [--rounds N] [--steps N]
 
-The study says 25 %. Timed twice: the readable loop `l_layer_model`, which resembles the study's code, and the engine. Each
-is one network in one thread.
+The study says 25 %. Timed twice: the readable loop `l_layer_model`, which resembles the study's code, and the engine.
+Each is one network in one thread.
 """
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 import torch
 
@@ -39,7 +40,7 @@ def main() -> None:
         settings = runs[run].replace(stopping=Stopping(eval_every=2**40, returns="last"))
         few = X[:, : chosen.steps * settings.batch_size], Y[:, : chosen.steps * settings.batch_size]
         for code, epochs in EPOCHS.items():
-            tasks[code, run] = timed(lambda c=code, f=few, s=settings.replace(epochs=epochs): train(c, f, s))
+            tasks[code, run] = timed(partial(train, code, few, settings.replace(epochs=epochs)))
     seconds = take_turns({f"{code} {run}": task for (code, run), task in tasks.items()}, chosen.rounds)
 
     none, bn = study.four.none, study.four.bn

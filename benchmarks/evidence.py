@@ -14,12 +14,12 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy import stats
+from stages.common import PUBLISHED
 
 from benchmarks.common import FOLDER, markdown
 from nnlib.data.files import write_text
 from nnlib.evidence.claims import Claim, count_tests
 from nnlib.evidence.statistics import Values, holm, median_interval, sign_p
-from stages.common import PUBLISHED
 from stages.parameters import load, read_yaml
 
 REPLICAS = (10, 20, 50)

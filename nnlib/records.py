@@ -138,7 +138,9 @@ def line(name: str, problem: Any, schema: Any, renamed: Mapping[str, str] | None
         # A check of a whole record says itself which of its entries do not fit.
         return f"{key}: {problem['ctx']['error']}" if problem["loc"] else str(problem["ctx"]["error"])
     template = EXPECTED.get(problem["type"])
-    expected = template.format(**problem.get("ctx", {})) if template else problem["msg"].removeprefix("Input should be ")
+    expected = (
+        template.format(**problem.get("ctx", {})) if template else problem["msg"].removeprefix("Input should be ")
+    )
     return f"{key}: expected {expected}, got {what(problem['input'])}"
 
 

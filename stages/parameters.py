@@ -55,7 +55,7 @@ def _mnist(layers_dims: tuple[int, ...]) -> tuple[int, ...]:
 
 class Network(Record):
     layers_dims: Annotated[LayersDims, AfterValidator(_mnist)]
-    initialization: Initialization
+    initialization: Initialization  # type: ignore[valid-type]
 
 
 def _different(values: list[Any]) -> list[Any]:

@@ -74,7 +74,7 @@ class Tables:
 
     def __init__(self, params: Parameters, sets: Mapping[str, PreparedSet], kinds: Sequence[str] = ()) -> None:
         self.params, self.sets, self.kinds = params, sets, kinds
-        self.parts: dict[str, list[pd.DataFrame]] = {}
+        self.parts: dict[str, dict[str, pd.DataFrame]] = {}
 
     def add(self, key: str, run: Run, settings: Settings, seeds: Sequence[int | Seeds]) -> None:
         early = Early(self.params.evidence.early_steps, self.params.evidence.early_epochs)
@@ -87,13 +87,13 @@ class Tables:
         }
         for kind in self.kinds or tables:
             tables[kind].insert(0, "run", key)
-            self.parts.setdefault(kind, []).append(tables[kind])
+            self.parts.setdefault(kind, {})[key] = tables[kind]
 
     def write(self, folder: Path) -> None:
         """Write the tables, rows in the order of the runs' keys, and say how the runs came out."""
         for kind, parts in self.parts.items():
-            write_csv(folder / f"{kind}.csv", pd.concat(sorted(parts, key=lambda part: str(part["run"].iloc[0]))))
-        tested = pd.concat(self.parts["replicas"])["test_accuracy"]
+            write_csv(folder / f"{kind}.csv", pd.concat([parts[key] for key in sorted(parts)]))
+        tested = pd.concat(self.parts["replicas"].values())["test_accuracy"]
         spread = f"test accuracy {tested.min():.4f} to {tested.max():.4f}"
         print(f"{folder.name}: {spread if tested.notna().any() else 'every replica diverged'}")
 

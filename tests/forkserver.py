@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 LIBRARIES = """celery.worker distributed dulwich.porcelain dvc.cli dvc.cli.parser dvc.commands.experiments.run
-    dvc.commands.repro dvc.repo dvc.repo.experiments.queue.celery dvc.repo.plots dvc_task.worker hydra.core jinja2 lazy_loader
-    matplotlib.backends.backend_svg matplotlib.figure numba numpy pandas psutil pydantic pygit2 pytest
+    dvc.commands.repro dvc.repo dvc.repo.experiments.queue.celery dvc.repo.plots dvc_task.worker hydra.core jinja2
+    lazy_loader matplotlib.backends.backend_svg matplotlib.figure numba numpy pandas psutil pydantic pygit2 pytest
     rich.console rich.table ruamel.yaml safetensors.torch scipy.stats torch tqdm"""
 # Nothing but what Python has built in, since all else takes longer to import than this has to do.
 CLIENT = """#!{python} -IS

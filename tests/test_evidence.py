@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from nnlib.evidence.anomaly import implied_weights
 from problems import problem
 
 from nnlib import Settings, initialize_parameters, predict, train_replicas
-from nnlib.evidence.anomaly import implied_weights
 from nnlib.evidence.claims import Claim, Comparison, decide
 from nnlib.evidence.inspection import confident_mistakes, confusion_matrix, readings, weight_changes, weight_table
 from nnlib.evidence.measures import Early, curve_table, history_measures, is_measure, log_table, replica_table
