@@ -56,7 +56,7 @@ def plain(value: float) -> str:
 
 
 def number(value: Any, decimals: int = 4) -> str:
-    """So many decimals at most, and four significant digits; thousands with commas, a power of ten where very large."""
+    """Four significant digits, so many decimals at most; all digits before the point, or a power of ten from 10⁷ on."""
     if missing(value):
         return NOT_THERE
     if math.isinf(value):
@@ -65,10 +65,10 @@ def number(value: Any, decimals: int = 4) -> str:
         return power(value)
     # Rounded once, from the value itself: first to four significant digits and then to decimals would be twice.
     size = math.floor(math.log10(abs(value))) if value else 0
-    digits = min(decimals, 3 - size)
-    if abs(round(value, digits)) >= 10.0 ** (size + 1):  # 9.9996 becomes 10.00
-        digits = min(decimals, 2 - size)
-    return f"{round(value, digits) + 0.0:,.{max(0, digits)}f}".replace("-", "−")
+    if abs(round(value, 3 - size)) >= 10.0 ** (size + 1):  # 9.9996 becomes 10.00
+        size += 1
+    digits = max(0, min(decimals, 3 - size))
+    return f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", "−")
 
 
 def decimal(value: float) -> str:
