@@ -1,5 +1,6 @@
 """What all figures share: colours, how numbers are written, places of labels, the bytes of an SVG."""
 
+import itertools
 import json
 import re
 
@@ -79,7 +80,7 @@ def test_a_number_is_rounded_once(value):
 def test_labels_stand_apart_in_order_and_above_the_axis(wanted):
     places = spread(wanted, 0.06)
     assert min(places) >= -1e-9
-    assert all(b - a >= 0.06 - 1e-9 for a, b in zip(places, places[1:], strict=False))
+    assert all(b - a >= 0.06 - 1e-9 for a, b in itertools.pairwise(places))
 
 
 def drawing():
