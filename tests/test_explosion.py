@@ -10,7 +10,8 @@ from lab_page import LabPage, write_page
 from selenium.webdriver import ActionChains, Keys
 
 from nnlib import compute_cost, initialize_parameters, l_model_backward, l_model_forward, update_parameters
-from nnlib.core.settings import BATCHNORMS, INITIALIZATIONS, Settings
+from nnlib.core.model import BATCHNORMS
+from nnlib.core.settings import INITIALIZATIONS, Settings
 from stages.reporting.labs.digits import digits_data
 from stages.reporting.labs.explosion import Mark, Network, explosion_data
 
