@@ -1,74 +1,83 @@
 """The store: nothing is trained twice, nothing that is not what it says is taken, any number of processes may write."""
 
+import re
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from pipeline import run_program
+from pipeline import REPOSITORY, run_program
 from problems import problem
 
-import nnlib
-from nnlib import Settings, Store, train_replicas
+from nnlib import Seeds, Settings, Stopping, Store, TrainingData, source, train_configurations, train_replicas
 from nnlib.data.files import load_metadata, save_tensors
 from nnlib.errors import InputError
 from nnlib.replicas import store
-from nnlib.replicas import train as replicas
+from nnlib.source import digest
 
 TRAIN, VALIDATION = problem(57), problem(30, seed=1)
-SETTINGS = Settings([6, 5, 4, 3], learning_rate=0.1, epochs=2, batch_size=16, look_every=3)
+# Four steps an epoch; an evaluation at steps 3, 6 and 8.
+STOPPING = Stopping(eval_every=3, returns="last")
+SETTINGS = Settings(layers_dims=[6, 5, 4, 3], learning_rate=0.1, epochs=2, batch_size=16, stopping=STOPPING)
+TRAINED, FOUND = 3, 8
 
 
-@pytest.fixture
-def trained(monkeypatch):
-    """Which replicas are trained, and how far they had come before: (k, epoch) for each."""
-    seen = []
-    original = replicas._on_cpu
-
-    def spy(train, validation, settings, seeds, starts, *rest):
-        seen.extend((k, run.epoch) for k, run in starts.items())
-        return original(train, validation, settings, seeds, starts, *rest)
-
-    monkeypatch.setattr(replicas, "_on_cpu", spy)
-    return seen
-
-
-def train(folder, settings=SETTINGS, seeds=(0, 1), data=TRAIN, said=None):
+def train(folder, settings=SETTINGS, seeds=(0, 1), data=TRAIN, said=None, **options):
     kept = Store(folder, (said if said is not None else []).append)
-    return train_replicas(data, VALIDATION, settings, seeds, store=kept)
+    return train_replicas(data, VALIDATION, settings, seeds, store=kept, **options)
 
 
-def assert_same(one, other):
+def first_steps(folder, *arguments, **options):
+    """The step of which each replica tells first: `TRAINED`, `FOUND` or, where it went on, one between."""
+    told = []
+    train(folder, *arguments, progress=told.append, **options)
+    return [step for _, step in sorted({seen.replica: seen.step for seen in reversed(told)}.items())]
+
+
+def entries(folder: Path) -> list[Path]:
+    return sorted(folder.glob("v2/*/*/*.safetensors"))
+
+
+def assert_same(run, other):
     tensors = other.tensors()
-    for name, value in one.tensors().items():
+    for name, value in run.tensors().items():
         assert torch.equal(value.nan_to_num(-1), tensors[name].nan_to_num(-1)), name
 
 
-def test_what_is_asked_for_again_is_not_trained_again(tmp_path, trained):
-    first = train(tmp_path)
-    assert trained == [(0, 0), (1, 0)]
-    assert_same(train(tmp_path), first)
-    assert len(trained) == 2
+def test_what_is_asked_for_again_is_not_trained_again(tmp_path):
+    assert first_steps(tmp_path) == [TRAINED, TRAINED]
+    assert first_steps(tmp_path) == [FOUND, FOUND]
+    assert_same(train(tmp_path), train_replicas(TRAIN, VALIDATION, SETTINGS, (0, 1)))
 
 
-def test_more_replicas_train_only_the_new_ones(tmp_path, trained):
+def test_more_replicas_train_only_the_new_ones(tmp_path):
     train(tmp_path, seeds=(0, 1))
-    together = train(tmp_path, seeds=(0, 1, 2))
-    assert trained[2:] == [(2, 0)]
-    assert_same(together, train_replicas(TRAIN, VALIDATION, SETTINGS, (0, 1, 2)))
+    assert first_steps(tmp_path, seeds=(1, 2, 0)) == [FOUND, TRAINED, FOUND]
+    assert_same(train(tmp_path, seeds=(0, 1, 2)), train_replicas(TRAIN, VALIDATION, SETTINGS, (0, 1, 2)))
 
 
-@pytest.mark.parametrize("stopping", [{}, {"patience": 1, "threshold": 0.05, "stopping_rule": "improvement"}])
-def test_more_epochs_go_on_from_the_longest(tmp_path, trained, stopping):
-    settings = replace(SETTINGS, **stopping)
-    for epochs in (1, 3):
-        train(tmp_path, replace(settings, epochs=epochs))
-    longer = train(tmp_path, replace(settings, epochs=5))
-    train(tmp_path, replace(settings, epochs=3))
-    assert trained == [(0, 0), (1, 0), (0, 1), (1, 1), (0, 3), (1, 3)]
-    assert_same(longer, train_replicas(TRAIN, VALIDATION, replace(settings, epochs=5), (0, 1)))
+@pytest.mark.parametrize("stopping", [{}, {"patience": 1, "threshold": 0.05}, {"returns": "best"}], ids=str)
+def test_more_epochs_go_on_from_the_longest(tmp_path, stopping):
+    settings = SETTINGS.replace(stopping=STOPPING.replace(**stopping))
+    train(tmp_path, settings.replace(epochs=1))
+    train(tmp_path, settings.replace(epochs=3))
+    longer = settings.replace(epochs=5)
+    if not stopping:
+        assert first_steps(tmp_path, longer, seeds=[0]) == [15]
+        assert first_steps(tmp_path, settings.replace(epochs=3)) == [12, 12]
+    assert_same(train(tmp_path, longer), train_replicas(TRAIN, VALIDATION, longer, (0, 1)))
+
+
+def test_a_hundred_thousand_epochs_are_more_than_99999(tmp_path):
+    train(tmp_path, seeds=[0])
+    (path,) = entries(tmp_path)
+    tensors, metadata = store.load_tensors(path), load_metadata(path)
+    for epochs in (99_999, 100_000):
+        tensors["epoch"] = torch.tensor(epochs)
+        save_tensors(path.with_stem(str(epochs)), tensors, metadata | {"sha256": store.digest(tensors)})
+    assert train(tmp_path, SETTINGS.replace(epochs=100_000), seeds=[0]).epoch == 100_000
 
 
 @pytest.mark.parametrize(
@@ -77,72 +86,63 @@ def test_more_epochs_go_on_from_the_longest(tmp_path, trained, stopping):
         {"learning_rate": 0.2},
         {"batch_size": 8},
         {"L2": 0.5},
-        {"use_batchnorm": True},
-        {"batchnorm_rule": "exact"},
-        {"rule": "xavier"},
-        {"look_every": 4},
-        {"patience": 3},
-        {"reshuffle": False},
-        {"threshold": 0.1},
-        {"stopping_rule": "improvement"},
+        {"batchnorm": "straight_through"},
+        {"batchnorm": "exact"},
+        {"initialization": "xavier"},
+        {"shuffle": "once"},
+        {"normalization": {"epsilon": 0.1}},
+        {"stopping": STOPPING.replace(eval_every=4)},
+        {"stopping": STOPPING.replace(patience=3)},
+        {"stopping": STOPPING.replace(threshold=0.1)},
+        {"stopping": STOPPING.replace(rule="change")},
+        {"stopping": STOPPING.replace(quantity="validation_accuracy")},
+        {"stopping": STOPPING.replace(returns="best")},
         {"layers_dims": [6, 6, 3]},
     ],
     ids=str,
 )
-def test_other_settings_are_another_replica(tmp_path, trained, change):
+def test_other_settings_are_another_replica(tmp_path, change):
     train(tmp_path, seeds=[0])
-    train(tmp_path, replace(SETTINGS, **change), seeds=[0])
-    assert len(trained) == 2
+    assert FOUND not in first_steps(tmp_path, SETTINGS.replace(**change), seeds=[0])
 
 
-def test_other_data_or_another_source_are_another_replica(tmp_path, trained, monkeypatch):
-    train(tmp_path, seeds=[0])
-    train(tmp_path, seeds=[0], data=(TRAIN[0].clamp(max=1), TRAIN[1]))
-    monkeypatch.setattr(store, "source", lambda device: "another")
-    train(tmp_path, seeds=[0])
-    assert len(trained) == 3
+def test_other_data_other_seeds_or_other_code_are_another_replica(tmp_path, monkeypatch):
+    train(tmp_path, seeds=[0, Seeds(weights=1, shuffle=0)])
+    assert first_steps(tmp_path, seeds=[0], data=(TRAIN[0].clamp(max=1), TRAIN[1])) == [TRAINED]
+    assert first_steps(tmp_path, seeds=[Seeds(0, 1), 1, Seeds(1, 0), Seeds(0, 0)]) == [TRAINED, TRAINED, FOUND, FOUND]
+    monkeypatch.setattr(store, "code_digest", lambda: "another")
+    assert first_steps(tmp_path, seeds=[0]) == [TRAINED]
 
 
-def test_each_replica_is_kept_under_its_own_l2(tmp_path, trained):
-    train(tmp_path, replace(SETTINGS, L2=torch.tensor([0.0, 0.5])))
-    train(tmp_path, replace(SETTINGS, L2=0.5), seeds=[1])
-    assert len(trained) == 2
+def spoil_short(entry: Path, other: Path):
+    entry.write_bytes(entry.read_bytes()[:-10])
 
 
-def entry(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*/*/*.safetensors"))
-
-
-def spoil_short(one: Path, other: Path):
-    one.write_bytes(one.read_bytes()[:-10])
-
-
-def spoil_bit(one: Path, other: Path):
-    content = bytearray(one.read_bytes())
+def spoil_bit(entry: Path, other: Path):
+    content = bytearray(entry.read_bytes())
     content[-20] ^= 1
-    one.write_bytes(content)
+    entry.write_bytes(content)
 
 
-def spoil_swap(one: Path, other: Path):
-    shutil.copy(other, one)
+def spoil_swap(entry: Path, other: Path):
+    shutil.copy(other, entry)
 
 
-def spoil_name(one: Path, other: Path):
-    one.rename(one.with_name("00001.safetensors"))
+def spoil_name(entry: Path, other: Path):
+    entry.rename(entry.with_name("00001.safetensors"))
 
 
 @pytest.mark.parametrize("spoil", [spoil_short, spoil_bit, spoil_swap, spoil_name])
-def test_a_damaged_entry_is_said_and_trained_again(tmp_path, trained, spoil):
-    first, said = train(tmp_path), []
-    spoil(*entry(tmp_path))
-    assert_same(train(tmp_path, said=said), first)
-    assert len(trained) == 3
+def test_a_damaged_entry_is_said_and_trained_again(tmp_path, spoil):
+    before, said = train(tmp_path), []
+    spoil(*entries(tmp_path))
+    assert sorted(first_steps(tmp_path, said=said)) == [TRAINED, FOUND]
     assert "trained again" in said[0]
-    assert train(tmp_path, said=said).epoch == 2
-    assert len(trained) == 3
+    assert first_steps(tmp_path) == [FOUND, FOUND]
+    assert_same(train(tmp_path), before)
 
 
-def test_an_entry_of_another_user_is_trained_again(tmp_path, trained, monkeypatch):
+def test_an_entry_of_another_user_is_trained_again(tmp_path, monkeypatch):
     train(tmp_path, seeds=[0])
     said = []
 
@@ -150,94 +150,94 @@ def test_an_entry_of_another_user_is_trained_again(tmp_path, trained, monkeypatc
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(store, "load_tensors", refuse)
-    train(tmp_path, seeds=[0], said=said)
-    assert len(trained) == 2
+    assert first_steps(tmp_path, seeds=[0], said=said) == [TRAINED]
     assert "Permission denied" in said[0]
 
 
-def test_a_full_disk_costs_the_entry_and_nothing_else(tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
+def test_a_full_disk_costs_the_entries_and_nothing_else_and_is_said_once(tmp_path, monkeypatch):
+    def full(path, *_):
+        raise OSError(28, "No space left on device", str(path))
 
-    said, kept = [], Store(tmp_path)
+    said = []
     monkeypatch.setattr(store, "save_tensors", full)
-    kept.say = said.append
-    run = train_replicas(TRAIN, VALIDATION, SETTINGS, [0], store=kept)
-    assert run.epoch == 2
-    assert "No space left" in said[0]
+    assert train(tmp_path, seeds=range(5), said=said).epoch == 2
+    assert said == ["store: replicas are not kept (No space left on device)"]
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_a_store_of_another_version_is_refused(tmp_path):
-    Store(tmp_path)
-    (tmp_path / "VERSION").write_text("99\n")
-    with pytest.raises(InputError, match=r"^store: expected version 1 in .*, got '99'"):
-        Store(tmp_path)
+def test_entries_of_the_first_version_are_not_trusted(tmp_path):
+    train(tmp_path, seeds=[0])
+    shutil.copytree(tmp_path / "v2", tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "v2")
+    assert first_steps(tmp_path, seeds=[0]) == [TRAINED]
 
 
 def test_entries_say_what_they_are(tmp_path):
     train(tmp_path)
-    seeds = {one.seed: one for one in Store(tmp_path).entries()}
-    assert set(seeds) == {0, 1}
-    assert seeds[1].settings["learning_rate"] == 0.1
-    assert seeds[1].epoch == 2
-    assert seeds[1].size == seeds[1].path.stat().st_size
+    found = {entry.seeds: entry for entry in Store(tmp_path).entries()}
+    assert set(found) == {Seeds(0, 0), Seeds(1, 1)}
+    assert found[1, 1].settings == SETTINGS
+    assert found[1, 1].epoch == 2
+    assert found[1, 1].size == found[1, 1].path.stat().st_size
 
 
 def test_an_entry_lies_under_its_hash_s_first_digits(tmp_path):
     train(tmp_path, seeds=[0])
-    (path,) = entry(tmp_path)
+    (path,) = entries(tmp_path)
     key = load_metadata(path)["key"]
     assert len(key) == 64
-    assert path == tmp_path / key[:2] / key[:32] / "00002.safetensors"
+    assert path == tmp_path / "v2" / key[:2] / key[:32] / "00002.safetensors"
 
 
 @pytest.mark.parametrize("name", ["00002 (1)", "._00002", "copy"])
-def test_what_lies_beside_an_entry_under_another_name_is_none(tmp_path, trained, name):
-    run = train(tmp_path, seeds=[0])
-    (path,) = entry(tmp_path)
+def test_what_lies_beside_an_entry_under_another_name_is_none(tmp_path, name):
+    train(tmp_path, seeds=[0])
+    (path,) = entries(tmp_path)
     path.with_stem(name).write_bytes(b"nonsense")
-    assert_same(train(tmp_path, seeds=[0]), run)
-    assert len(trained) == 1
-
-
-def test_the_order_in_which_a_replica_is_described_is_no_part_of_its_key(tmp_path):
-    shelf = Store(tmp_path).shelf(TRAIN, VALIDATION, torch.device("cpu"))
-    about = shelf.about(SETTINGS, 0)
-    assert shelf._folder(dict(reversed(about.items()))) == shelf._folder(about)
+    assert first_steps(tmp_path, seeds=[0]) == [FOUND]
 
 
 def test_a_store_needs_a_folder():
-    with pytest.raises(ValueError, match=r"^store: expected a folder, got ''"):
+    with pytest.raises(InputError, match=r"^store: expected a folder, got ''"):
         Store("")
+    with pytest.raises(InputError, match=r"^store: expected a folder, got '~no-such-user/replicas' "):
+        Store("~no-such-user/replicas")
+
+
+def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    train("~/replicas", seeds=[0])
+    assert entries(tmp_path / "replicas")
+    assert not Path("~").exists()
 
 
 def test_what_is_no_entry_is_said_and_passed_over(tmp_path):
     train(tmp_path, seeds=[0])
-    (sound,) = entry(tmp_path)
-    damaged, foreign, folder = (tmp_path / "ab" / name / "00001.safetensors" for name in ("one", "two", "three"))
+    (sound,) = entries(tmp_path)
+    damaged, foreign, folder = (tmp_path / "v2/ab" / name / "00001.safetensors" for name in ("one", "two", "three"))
     for path in (damaged, foreign, folder):
         path.parent.mkdir(parents=True)
     damaged.write_bytes(b"nonsense")
     save_tensors(foreign, {"a": torch.zeros(1)}, {"by": "others"})
     folder.mkdir()
     said = []
-    assert [one.path for one in Store(tmp_path, said.append).entries()] == [sound]
+    assert [entry.path for entry in Store(tmp_path, said.append).entries()] == [sound]
     assert len(said) == 3
     assert all("not a readable entry" in line for line in said)
 
 
-def test_what_the_store_has_already_is_told_like_a_last_look(tmp_path):
-    first, told = train(tmp_path), []
-    train_replicas(TRAIN, VALIDATION, SETTINGS, (0, 1), store=Store(tmp_path), progress=lambda *look: told.append(look))
-    assert told == [(k, 8, first.validation_cost[-1, k].item()) for k in (0, 1)]
-    untrained, told = replace(SETTINGS, epochs=0), []
-    train(tmp_path, untrained)
-    train_replicas(TRAIN, VALIDATION, untrained, (0,), store=Store(tmp_path), progress=lambda *look: told.append(look))
-    assert told == [(0, 0, pytest.approx(float("nan"), nan_ok=True))]
+def test_what_the_store_has_already_is_told_like_a_last_evaluation(tmp_path):
+    run, told = train(tmp_path), []
+    train(tmp_path, progress=told.append)
+    costs = run.validation_cost[-1].tolist()
+    assert [tuple(seen) for seen in told] == [(None, k, 8, costs[k], 16, 16) for k in (0, 1)]
+    told = []
+    train(tmp_path, SETTINGS.replace(epochs=0), seeds=[0], progress=told.append)
+    assert [seen.step for seen in told] == [0]
 
 
-def test_two_processes_may_write_at_once(tmp_path, trained, quick_python):
+def test_two_processes_may_write_at_once(tmp_path, quick_python):
     program = f"from test_store import train\ntrain({str(tmp_path / 'store')!r}, seeds=range(4))"
     folders = [tmp_path / name for name in ("one", "another")]
     for folder in folders:
@@ -245,13 +245,167 @@ def test_two_processes_may_write_at_once(tmp_path, trained, quick_python):
     with ThreadPoolExecutor() as pool:
         both = list(pool.map(run_program, folders, [program] * 2))
     assert [process.returncode for process in both] == [0, 0], both
-    run = train(tmp_path / "store", seeds=range(4))
-    assert trained == []
-    assert_same(run, train_replicas(TRAIN, VALIDATION, SETTINGS, range(4)))
+    assert first_steps(tmp_path / "store", seeds=range(4)) == [FOUND] * 4
 
 
-def test_the_sources_are_files_of_the_package():
-    folder = Path(nnlib.__file__).parent
-    assert all((folder / name).is_file() for name in (*store.SHARED, *store.SOURCES["cpu"], *store.SOURCES["cuda"]))
-    assert len(store.source("cpu")) == 64
-    assert store.source("cpu") != store.source("cuda")
+SEVERAL = {
+    "short": SETTINGS.replace(epochs=1),
+    "long": SETTINGS.replace(epochs=4),
+    "same": SETTINGS.replace(epochs=4),
+    "other": SETTINGS.replace(learning_rate=0.2),
+    "best": SETTINGS.replace(stopping=STOPPING.replace(returns="best")),
+}
+
+
+@pytest.mark.parametrize("kept", [[], [1], [4], [1, 4], [2]], ids=str)
+def test_several_configurations_in_one_pool_are_what_each_is_alone(tmp_path, kept):
+    """With what the store has of them, too."""
+    for epochs in kept:
+        train(tmp_path, SETTINGS.replace(epochs=epochs), seeds=[1])
+    data = TrainingData(TRAIN, VALIDATION, SETTINGS.layers_dims)
+    runs = dict(train_configurations(data, SEVERAL, [0, 1], store=Store(tmp_path), threads=2))
+    assert runs.keys() == SEVERAL.keys()
+    for key, run in runs.items():
+        assert_same(run, train_replicas(TRAIN, VALIDATION, SEVERAL[key], [0, 1]))
+
+
+def test_configurations_that_differ_in_their_epochs_alone_are_trained_once():
+    told = []
+    data = TrainingData(TRAIN, VALIDATION, SETTINGS.layers_dims)
+    lengths = {epochs: SETTINGS.replace(epochs=epochs) for epochs in (4, 1, 2)}
+    order = [key for key, _ in train_configurations(data, lengths, [0], progress=told.append)]
+    assert order == [1, 2, 4]
+    assert {seen.configuration for seen in told} == {4}
+    regular = [seen.step for seen in told if seen.step % 3 == 0]
+    assert regular == [3, 6, 9, 12, 15]
+    assert told[-1].done == told[-1].total == 16
+
+
+def test_a_mistake_in_one_of_several_configurations_is_named_before_any_is_trained(tmp_path):
+    data = TrainingData(TRAIN, VALIDATION, SETTINGS.layers_dims)
+    for wrong, says in (
+        ({"layers_dims": [6, 4]}, r"layers_dims: expected \(6, 3\) at the ends, got \(6, 4\)"),
+        ({"batch_size": 58}, "batch_size: expected at most the 57 training examples, got 58"),
+    ):
+        with pytest.raises(InputError, match=f"^{says}$"):
+            train_configurations(
+                data, {"right": SETTINGS, "wrong": SETTINGS.replace(**wrong)}, [0], store=Store(tmp_path)
+            )
+    assert not entries(tmp_path)
+
+
+# The code that computes.
+
+CODE = b'''"""A module."""
+
+LIMITS = {"float32": 7}
+
+
+def f(x):
+    """The negative."""
+    return -x + 1.0
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"""A module."""\n', ""),
+        ('    """The negative."""\n', '    """Minus x,\n    plus one."""\n\n'),
+        ("    return -x + 1.0", "    # the negative\n    return (\n        -x  +  1.0\n    )  # and so on"),
+        ("\n", "\r\n"),
+        ('"float32"', "'float32'"),
+    ],
+    ids=["no docstring", "another docstring", "comments and layout", "line ends", "quotes"],
+)
+def test_words_and_layout_are_no_part_of_the_code_that_computes(old, new):
+    assert digest({"a": CODE.replace(old.encode(), new.encode())}) == digest({"a": CODE})
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("-x", "+x"), ("1.0", "1"), ("7", "4"), ("f(x)", "f(x, y)"), ("return ", "")],
+    ids=["sign", "type", "number", "argument", "return"],
+)
+def test_everything_else_is(old, new):
+    assert digest({"a": CODE.replace(old.encode(), new.encode())}) != digest({"a": CODE})
+    assert digest({"b": CODE}) != digest({"a": CODE})
+
+
+@pytest.fixture
+def changing(tmp_path, monkeypatch):
+    """A file of those that decide bits, as it was when nnlib was imported."""
+    file = tmp_path / "code" / "core" / "layers.py"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(CODE)
+    monkeypatch.setattr(source, "HERE", tmp_path / "code")
+    monkeypatch.setattr(source, "TIMES", source._times())
+    return file
+
+
+def change(file):
+    file.write_bytes(CODE.replace(b"-x", b"+x"))
+
+
+def change_and_undo(file):
+    """What was imported in between, or imported again, is other code."""
+    change(file)
+    file.write_bytes(CODE)
+
+
+def remove(file):
+    file.unlink()
+
+
+def add(file):
+    file.with_name("other.py").write_bytes(CODE)
+
+
+@pytest.mark.parametrize("edit", [change, change_and_undo, remove, add])
+def test_code_that_changed_after_it_was_imported_reads_and_writes_no_store(tmp_path, changing, edit):
+    train(tmp_path, seeds=[0])
+    time.sleep(0.01)  # so that the file's times differ
+    edit(changing)
+    kept, said = entries(tmp_path), []
+    assert first_steps(tmp_path, seeds=range(5), said=said) == [TRAINED] * 5
+    (line,) = said
+    assert re.fullmatch(r"store: not used \(nnlib: core/\w+\.py changed after nnlib was imported; start the .*\)", line)
+    assert entries(tmp_path) == kept
+
+
+def test_code_that_changes_while_it_trains_keeps_nothing_from_then_on(tmp_path, changing, monkeypatch):
+    said, save = [], store.save_tensors
+
+    def save_and_edit(*arguments):
+        save(*arguments)
+        if len(entries(tmp_path)) == 2:
+            change(changing)
+
+    monkeypatch.setattr(store, "save_tensors", save_and_edit)
+    train(tmp_path, seeds=range(5), said=said)
+    assert len(entries(tmp_path)) == 2
+    assert len(said) == 1
+
+
+PROGRAM = """
+import importlib
+from pathlib import Path
+import torch
+import nnlib
+from nnlib import Settings, Store, train_replicas
+
+file = Path(nnlib.__file__).with_name("engine") / "compiled.py"
+code = file.read_text(encoding="utf-8")
+file.write_text(code.replace("number(settings.learning_rate)", "number(2 * settings.learning_rate)"), encoding="utf-8")
+importlib.import_module("nnlib.engine.compiled")
+file.write_text(code, encoding="utf-8")
+X, Y = torch.eye(3), torch.eye(3)
+train_replicas((X, Y), (X, Y), Settings(layers_dims=[3, 3], batch_size=3), range(3), store=Store("store"))
+"""
+
+
+def test_a_notebook_that_imported_other_code_keeps_nothing(tmp_path, quick_python):
+    shutil.copytree(REPOSITORY / "nnlib", tmp_path / "nnlib", copy_function=shutil.copy2)
+    ran = run_program(tmp_path, PROGRAM)
+    assert (ran.returncode, ran.stdout.count("store: not used")) == (0, 1), ran
+    assert not entries(tmp_path / "store")
