@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stages.reporting.colours import named, variable
+from stages.reporting.colours import BLUE, GREEN, RED, named, variable
 from stages.reporting.data import Networks, Report, one
 from stages.reporting.figures.costs import implied
 from stages.reporting.labs import explosion, playground, roulette
@@ -12,6 +12,12 @@ from stages.reporting.labs.digits import digits_data
 
 # Whose networks the page lets a visitor play with: so many seeds of each.
 SEEDS_PLAYED = 3
+# What the lab of the explosion calls batch norm's derivatives.
+DERIVATIVES = {
+    "straight_through": explosion.Network("left out", variable(RED)),
+    "exact": explosion.Network("true", variable(BLUE)),
+    "none": explosion.Network("no batch norm", variable(GREEN)),
+}
 
 
 def records_of_labs(report: Report, networks: Networks) -> dict[str, Any]:
@@ -43,20 +49,16 @@ def _roulette(report: Report) -> dict[str, Any]:
 
 
 def _explosion(report: Report, train: int) -> dict[str, Any]:
-    cells, found = report.study.four, implied(report)
-    pair = {"straight_through": str(cells.bn_l2), "exact": str(cells.bn_l2_exact), "none": str(cells.l2)}
+    found = implied(report)
     marks = {}
     if found:
         marks = {
             "sum_squared_weights": explosion.Mark("the study", found["squares"]),
             "cost": explosion.Mark("the study", found["train_cost"]),
         }
-    settings = report.settings[str(cells.bn_l2)]
-    named_networks = {
-        batchnorm: explosion.Network(report.label(run), _colour(report, run)) for batchnorm, run in pair.items()
-    }
+    settings = report.settings[str(report.study.four.bn_l2)]
     last_step = settings.last_step(report.examples["train"])
-    return explosion.explosion_data(settings, last_step, train, named_networks, marks)
+    return explosion.explosion_data(settings, last_step, train, DERIVATIVES, marks)
 
 
 def _playground(report: Report, networks: Networks, known: int) -> dict[str, Any]:
