@@ -1,242 +1,263 @@
-"""The CPU engine's inner loops, compiled by Numba: gradient steps of one network, and a pass of it over a set.
+"""The CPU engine's inner loops, compiled by Numba: gradient steps of a network, and a pass of networks over a set.
 
-They compute what `nnlib.core` computes, and visit only pixels with ink: four fifths of MNIST's are blank, and a blank
-adds nothing to W x or to dW. A call is one network in one thread, and every sum has an order of its own that nothing
-else changes, so that bits depend on the arguments alone; docs/engine.md says what that rests on.
+They compute what `nnlib.core` computes, and visit only features that are not 0: four fifths of MNIST's pixels are, and
+a 0 adds nothing to W x or to dW. A call runs in one thread, and every sum has an order of its own that nothing else
+changes, so that bits depend on the arguments alone; docs/engine.md says what that rests on.
 
-A layer is known by `row`, where its rows begin, its units `n`, and `at`, where its weights begin in `W`; see
-`nnlib.engine.layout`.
+`nnlib.engine.layout` has the arguments and how their arrays lie: row j of Z begins at `Z[j * columns]`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from nnlib.engine.functions import LANES, compiled, exp, log, part
-from nnlib.engine.simd import fill, load, prefetch, store, total, where_above
+from nnlib.engine import layout
+from nnlib.engine.functions import exp, log
+from nnlib.engine.jit import compiled, inlined
+from nnlib.engine.layout import Batch, Layer
+from nnlib.engine.simd import fill, fma, lanes, load, prefetch, store, total, transpose, where_above
 
+EXAMPLES = lanes(layout.EXAMPLES)
+TILE = 4  # rows and columns that are transposed at a time
 ONE = np.uint64(1)
-AHEAD = 2  # examples whose ink is fetched before their turn
+AHEAD = 2  # examples of a shuffled order whose features are fetched before their turn
 
 
-@part
-def first_layer(net, ink, order, begin, m, mem, units):
-    """Z = W1 x + b for examples begin to begin + m of the order, ink only."""
-    width, columns = len(units), mem.columns
-    block_size = net.dims[0] * width
-    for block in range(len(net.W1) // block_size):
-        bias = load(net.b, block * width, units)
-        for e in range(m):
-            if begin + e + AHEAD < len(order):
-                x = order[begin + e + AHEAD]
-                for k in range(ink.start[x], ink.start[x + 1], 32):
-                    prefetch(ink.pixel, k)
-                    prefetch(ink.grey, k)
+@inlined
+def layer_at(net, k):
+    place = net.layers
+    return Layer(place[k, 0], place[k, 1], place[k, 2], place[k, 3], place[k, 4])
+
+
+@inlined
+def zeros(array):
+    return fill(array.dtype.type(0), EXAMPLES)
+
+
+@inlined
+def first_layer(net, batch, work, ahead):
+    """Z = W1 X + b, over the features that are not 0."""
+    csr, order, width = batch.csr, batch.order, len(net.block)
+    for row in range(0, net.units, width):
+        bias = load(net.b, row, net.block)
+        for e in range(batch.m):
+            if ahead and batch.first + e + ahead < len(order):
+                x = order[batch.first + e + ahead]
+                for k in range(csr.indptr[x], csr.indptr[x + 1], 32):
+                    prefetch(csr.indices, k)
+                    prefetch(csr.codes, k)
             # Two sums, so that an addition need not wait for the one before it.
-            s, t, origin = bias, bias - bias, block * block_size
-            start, stop = ink.start[order[begin + e]], ink.start[order[begin + e] + 1]
+            s, t = bias, bias - bias
+            x = order[batch.first + e]
+            start, stop = csr.indptr[x], csr.indptr[x + 1]
             for k in range(np.uint64(start), np.uint64(stop - (stop - start) % 2), np.uint64(2)):
-                s = s + ink.values[ink.grey[k]] * load(net.W1, origin + ink.pixel[k] * width, units)
-                t = t + ink.values[ink.grey[k + ONE]] * load(net.W1, origin + ink.pixel[k + ONE] * width, units)
+                odd = k + ONE
+                s = fma(csr.palette[csr.codes[k]], load(net.W1, csr.indices[k] * net.stride + row, net.block), s)
+                t = fma(csr.palette[csr.codes[odd]], load(net.W1, csr.indices[odd] * net.stride + row, net.block), t)
             if (stop - start) % 2:
-                s = s + ink.values[ink.grey[stop - 1]] * load(net.W1, origin + ink.pixel[stop - 1] * width, units)
-            store(mem.sums, e * width, s + t)
-        for j in range(width):
-            for e in range(m):
-                mem.Z[(block * width + j) * columns + e] = mem.sums[e * width + j]
+                k = np.uint64(stop) - ONE
+                s = fma(csr.palette[csr.codes[k]], load(net.W1, csr.indices[k] * net.stride + row, net.block), s)
+            store(work.sums, e * width, s + t)
+        for e in range(0, batch.m, TILE):
+            for j in range(0, width, TILE):
+                transpose(work.sums, e * width + j, width, work.Z, (row + j) * work.columns + e, work.columns)
 
 
-@part
-def linear_forward(net, at, row_in, n_in, row, n, mem):
+@inlined
+def linear_forward(net, layer, work):
     """Z = W A + b."""
-    for j in range(n):
-        for e in range(0, mem.columns, len(LANES)):
-            s = fill(net.b[row + j], LANES)
-            for i in range(n_in):
-                s = s + net.W[at + j * n_in + i] * load(mem.A, (row_in + i) * mem.columns + e, LANES)
-            store(mem.Z, (row + j) * mem.columns + e, s)
+    for j in range(layer.n):
+        for e in range(0, work.columns, len(EXAMPLES)):
+            s = fill(net.b[layer.row + j], EXAMPLES)
+            for i in range(layer.n_in):
+                A = load(work.A, (layer.row_in + i) * work.columns + e, EXAMPLES)
+                s = fma(net.W[layer.at + j * layer.n_in + i], A, s)
+            store(work.Z, (layer.row + j) * work.columns + e, s)
 
 
-@part
-def relu(row, n, mem, c):
-    zero = fill(c.zero, LANES)
-    for place in range(row * mem.columns, (row + n) * mem.columns, len(LANES)):
-        z = load(mem.Z, place, LANES)
-        store(mem.Z, place, where_above(zero, z, zero, z))
+@inlined
+def relu(row, n, work):
+    zero = zeros(work.Z)
+    for place in range(row * work.columns, (row + n) * work.columns, len(EXAMPLES)):
+        z = load(work.Z, place, EXAMPLES)
+        store(work.Z, place, where_above(zero, z, zero, z))
 
 
-@part
-def apply_batchnorm(row, n, m, mem, c):
-    """Â = (A − μ) / √(σ² + ε) over the examples, row by row."""
+@inlined
+def apply_batchnorm(row, n, m, work, how):
+    """Â = (A − μ) / √(σ² + ε), over the examples row by row, or over a layer's whole matrix."""
+    number, rows = work.Z.dtype.type, n if how.over_matrix else 1
+    count = number(m * rows)
+    for first in range(row, row + n, rows):
+        s = zeros(work.Z)
+        for j in range(first, first + rows):
+            for e in range(0, work.columns, len(EXAMPLES)):
+                s = fma(load(work.Z, j * work.columns + e, EXAMPLES), load(work.present, e, EXAMPLES), s)
+        mean = total(s) / count
+        s = zeros(work.Z)
+        for j in range(first, first + rows):
+            for e in range(0, work.columns, len(EXAMPLES)):
+                centred = (load(work.Z, j * work.columns + e, EXAMPLES) - mean) * load(work.present, e, EXAMPLES)
+                s = fma(centred, centred, s)
+                store(work.A, j * work.columns + e, centred)
+        variance = total(s) / (count - number(how.unbiased))
+        if how.in_variance:
+            deviation = np.sqrt(variance + how.epsilon)
+        else:
+            deviation = np.sqrt(variance) + how.epsilon
+        for j in range(first, first + rows):
+            work.deviation[j] = deviation
+            for place in range(j * work.columns, (j + 1) * work.columns, len(EXAMPLES)):
+                store(work.A, place, load(work.A, place, EXAMPLES) / deviation)
+
+
+@inlined
+def exact_batchnorm_backward(row, n, m, work):
+    """dA = (dÂ − mean(dÂ) − Â mean(dÂ ⊙ Â)) / √(σ² + ε), over the examples row by row."""
+    count = work.dZ.dtype.type(m)
     for j in range(row, row + n):
-        s = fill(c.zero, LANES)
-        for e in range(0, mem.columns, len(LANES)):
-            s = s + load(mem.Z, j * mem.columns + e, LANES) * load(mem.present, e, LANES)
-        mean = total(s) / m
-        s = fill(c.zero, LANES)
-        for e in range(0, mem.columns, len(LANES)):
-            centred = (load(mem.Z, j * mem.columns + e, LANES) - mean) * load(mem.present, e, LANES)
-            s = s + centred * centred
-            store(mem.A, j * mem.columns + e, centred)
-        mem.deviation[j] = np.sqrt(total(s) / m + c.epsilon)
-        for e in range(j * mem.columns, (j + 1) * mem.columns, len(LANES)):
-            store(mem.A, e, load(mem.A, e, LANES) / mem.deviation[j])
+        s, products = zeros(work.dZ), zeros(work.dZ)
+        for place in range(j * work.columns, (j + 1) * work.columns, len(EXAMPLES)):
+            dA = load(work.dZ, place, EXAMPLES)
+            s, products = s + dA, fma(dA, load(work.A, place, EXAMPLES), products)
+        mean, mean_product = total(s) / count, total(products) / count
+        for e in range(0, work.columns, len(EXAMPLES)):
+            place = j * work.columns + e
+            dA = load(work.dZ, place, EXAMPLES) - fma(mean_product, load(work.A, place, EXAMPLES), mean)
+            store(work.dZ, place, dA / work.deviation[j] * load(work.present, e, EXAMPLES))
 
 
-@part
-def exact_batchnorm_backward(row, n, m, mem, c):
-    """dA = (dÂ − mean(dÂ) − Â mean(dÂ ⊙ Â)) / √(σ² + ε)."""
-    for j in range(row, row + n):
-        s, products = fill(c.zero, LANES), fill(c.zero, LANES)
-        for e in range(j * mem.columns, (j + 1) * mem.columns, len(LANES)):
-            s = s + load(mem.dZ, e, LANES)
-            products = products + load(mem.dZ, e, LANES) * load(mem.A, e, LANES)
-        mean, mean_product = total(s) / m, total(products) / m
-        for e in range(0, mem.columns, len(LANES)):
-            at = j * mem.columns + e
-            dA = (load(mem.dZ, at, LANES) - mean - load(mem.A, at, LANES) * mean_product) / mem.deviation[j]
-            store(mem.dZ, at, dA * load(mem.present, e, LANES))
+@inlined
+def forward(net, batch, work, hyper, ahead):
+    """All layers."""
+    first_layer(net, batch, work, ahead)
+    for k in range(net.count, len(net.layers)):
+        layer = layer_at(net, k)
+        relu(layer.row_in, layer.n_in, work)
+        if hyper.batchnorm:
+            apply_batchnorm(layer.row_in, layer.n_in, batch.m, work, hyper.normalization)
+        linear_forward(net, layer, work)
 
 
-@part
-def forward(net, ink, order, begin, m, mem, use_batchnorm, c, units):
-    """All layers; where the last one's rows begin, its units, and where its weights begin."""
-    first_layer(net, ink, order, begin, m, mem, units)
-    row, n, at = 0, net.dims[1], 0
-    step = len(net.W1) // net.dims[0]  # the first layer's rows, filling included
-    for layer in range(2, len(net.dims)):
-        relu(row, n, mem, c)
-        if use_batchnorm:
-            apply_batchnorm(row, n, type(c.one)(m), mem, c)
-        at += 0 if layer == 2 else n * net.dims[layer - 2]
-        linear_forward(net, at, row, n, row + step, net.dims[layer], mem)
-        row, n, step = row + step, net.dims[layer], net.dims[layer]
-    return row, n, at
-
-
-@part
-def largest_and_sum(row, n, e, mem, c):
-    """Of 16 examples: the largest Z of the output layer, and Σ exp(Z − largest)."""
-    largest = load(mem.Z, row * mem.columns + e, LANES)
-    for j in range(row + 1, row + n):
-        z = load(mem.Z, j * mem.columns + e, LANES)
+@inlined
+def largest_and_sum(output, e, work):
+    """Of 16 examples: the largest Z of the output layer, the first class that has it, and Σ exp(Z − largest)."""
+    largest, predicted, s = load(work.Z, output.row * work.columns + e, EXAMPLES), zeros(work.Z), zeros(work.Z)
+    for j in range(1, output.n):
+        z = load(work.Z, (output.row + j) * work.columns + e, EXAMPLES)
+        predicted = where_above(z, largest, work.Z.dtype.type(j), predicted)
         largest = where_above(z, largest, z, largest)
-    s = fill(c.zero, LANES)
-    for j in range(row, row + n):
-        s = s + exp(load(mem.Z, j * mem.columns + e, LANES) - largest, c)
-    return largest, s
+    for j in range(output.n):
+        s = s + exp(load(work.Z, (output.row + j) * work.columns + e, EXAMPLES) - largest)
+    return largest, predicted, s
 
 
-@part
-def softmax_backward(label, order, begin, m, row, n, mem, c):
+@inlined
+def softmax_backward(output, batch, work):
     """dZ = softmax(Z) − Y, the gradient of the cross-entropy."""
-    for e in range(0, mem.columns, len(LANES)):
-        largest, s = largest_and_sum(row, n, e, mem, c)
-        for j in range(row, row + n):
-            p = exp(load(mem.Z, j * mem.columns + e, LANES) - largest, c) / s
-            store(mem.dZ, j * mem.columns + e, p * load(mem.present, e, LANES))
-    for e in range(m):
-        mem.dZ[(row + label[order[begin + e]]) * mem.columns + e] -= c.one
+    for e in range(0, work.columns, len(EXAMPLES)):
+        largest, _, s = largest_and_sum(output, e, work)
+        for place in range(output.row * work.columns + e, (output.row + output.n) * work.columns, work.columns):
+            p = exp(load(work.Z, place, EXAMPLES) - largest) / s
+            store(work.dZ, place, p * load(work.present, e, EXAMPLES))
+    for e in range(batch.m):
+        label = batch.csr.labels[batch.order[batch.first + e]]
+        work.dZ[(output.row + label) * work.columns + e] -= work.dZ.dtype.type(1)
 
 
-@part
-def cross_entropy(label, order, begin, m, row, n, mem, c):
-    """Σ −log softmax(Z) of the labels."""
-    cost, rounds = 0.0, 3 + n // 8
-    for e in range(0, m, len(LANES)):
-        largest, s = largest_and_sum(row, n, e, mem, c)
-        store(mem.sums, 0, largest)
-        store(mem.sums, len(LANES), log(s, c, rounds))
-        for i in range(min(len(LANES), m - e)):
-            z = mem.Z[(row + label[order[begin + e + i]]) * mem.columns + e + i]
-            cost += (mem.sums[i] - z) + mem.sums[len(LANES) + i]
-    return cost
+@inlined
+def cross_entropy(output, batch, work):
+    """Σ −log softmax(Z) of the labels, and how many are predicted; NaN where a Z is not finite."""
+    cost = right = 0.0
+    unit = len(EXAMPLES)
+    for e in range(0, batch.m, unit):
+        largest, predicted, s = largest_and_sum(output, e, work)
+        store(work.sums, 0, largest)
+        store(work.sums, unit, log(s))
+        for j in range(output.n):
+            predicted = fma(zeros(work.Z), load(work.Z, (output.row + j) * work.columns + e, EXAMPLES), predicted)
+        store(work.sums, 2 * unit, predicted)
+        for i in range(min(unit, batch.m - e)):
+            label = batch.csr.labels[batch.order[batch.first + e + i]]
+            z = work.Z[(output.row + label) * work.columns + e + i]
+            cost += (work.sums[i] - z) + work.sums[unit + i]
+            prediction = work.sums[2 * unit + i]
+            right += np.float64(prediction == label) if prediction == prediction else np.nan
+    return cost, right
 
 
-@part
-def count_correct(label, order, begin, m, row, n, mem):
-    """How many labels have the largest Z, the first of equal ones; NaN where a Z is not finite."""
-    correct = 0.0
-    for e in range(m):
-        guess = row
-        for j in range(row, row + n):
-            if not np.isfinite(mem.Z[j * mem.columns + e]):
-                return np.nan
-            if mem.Z[j * mem.columns + e] > mem.Z[guess * mem.columns + e]:
-                guess = j
-        correct += guess - row == label[order[begin + e]]
-    return correct
-
-
-@part
-def update_linear(net, at, row_in, n_in, row, n, mem, rate, shrink, c):
+@inlined
+def update_linear(net, layer, work, rate, shrink):
     """W ← W − shrink W + rate dZ Aᵀ, b ← b + rate Σ dZ; rate is −α/m and shrink α λ/m."""
-    for j in range(n):
-        for i in range(n_in):
-            s = fill(c.zero, LANES)
-            for e in range(0, mem.columns, len(LANES)):
-                A = load(mem.A, (row_in + i) * mem.columns + e, LANES)
-                s = s + load(mem.dZ, (row + j) * mem.columns + e, LANES) * A
-            w = net.W[at + j * n_in + i]
-            net.W[at + j * n_in + i] = w - shrink * w + rate * total(s)
-    update_biases(net, row, n, mem, rate, c)
+    for j in range(layer.n):
+        for i in range(layer.n_in):
+            s = zeros(work.dZ)
+            for e in range(0, work.columns, len(EXAMPLES)):
+                dZ = load(work.dZ, (layer.row + j) * work.columns + e, EXAMPLES)
+                s = fma(dZ, load(work.A, (layer.row_in + i) * work.columns + e, EXAMPLES), s)
+            w = net.W[layer.at + j * layer.n_in + i]
+            net.W[layer.at + j * layer.n_in + i] = w - shrink * w + rate * total(s)
+    update_biases(net, layer, work, rate)
 
 
-@part
-def update_biases(net, row, n, mem, rate, c):
-    for j in range(row, row + n):
-        s = fill(c.zero, LANES)
-        for e in range(j * mem.columns, (j + 1) * mem.columns, len(LANES)):
-            s = s + load(mem.dZ, e, LANES)
+@inlined
+def update_biases(net, layer, work, rate):
+    for j in range(layer.row, layer.row + layer.n):
+        s = zeros(work.dZ)
+        for place in range(j * work.columns, (j + 1) * work.columns, len(EXAMPLES)):
+            s = s + load(work.dZ, place, EXAMPLES)
         net.b[j] += rate * total(s)
 
 
-@part
-def update_first_layer(net, ink, order, begin, m, mem, rate, shrink, c, units):
-    """The same for the first layer, ink only."""
-    width = len(units)
-    block_size = net.dims[0] * width
-    if shrink != c.zero:
+@inlined
+def update_first_layer(net, batch, work, rate, shrink):
+    """The same for the first layer, over the features that are not 0."""
+    csr, width = batch.csr, len(net.block)
+    if shrink != 0:
         for i in range(len(net.W1)):
             net.W1[i] -= shrink * net.W1[i]
-    for block in range(len(net.W1) // block_size):
-        for j in range(width):
-            for e in range(m):
-                mem.sums[e * width + j] = rate * mem.dZ[(block * width + j) * mem.columns + e]
-        for e in range(m):
-            g = load(mem.sums, e * width, units)
-            x = order[begin + e]
-            for k in range(np.uint64(ink.start[x]), np.uint64(ink.start[x + 1])):
-                at = block * block_size + ink.pixel[k] * width
-                store(net.W1, at, load(net.W1, at, units) + ink.values[ink.grey[k]] * g)
-    update_biases(net, 0, net.dims[1], mem, rate, c)
+    for row in range(0, net.units, width):
+        for e in range(0, batch.m, TILE):
+            for j in range(0, width, TILE):
+                transpose(work.dZ, (row + j) * work.columns + e, work.columns, work.sums, e * width + j, width)
+        for e in range(batch.m):
+            g = rate * load(work.sums, e * width, net.block)
+            x = batch.order[batch.first + e]
+            for k in range(np.uint64(csr.indptr[x]), np.uint64(csr.indptr[x + 1])):
+                at = csr.indices[k] * net.stride + row
+                store(net.W1, at, fma(csr.palette[csr.codes[k]], g, load(net.W1, at, net.block)))
+    update_biases(net, layer_at(net, 0), work, rate)
 
 
-@part
-def backward(net, ink, order, begin, m, row, n, at, mem, exact, rate, shrink, c, units):
+@inlined
+def backward(net, batch, work, hyper, rate, shrink):
     """From the output layer's dZ back, each layer updated as soon as the one before it has its dZ."""
-    zero = fill(c.zero, LANES)
-    for layer in range(len(net.dims) - 1, 1, -1):
-        n_in = net.dims[layer - 1]
-        row_in = row - n_in if layer > 2 else 0
-        for i in range(n_in):
-            for e in range(0, mem.columns, len(LANES)):
-                s = fill(c.zero, LANES)
-                for j in range(n):
-                    s = s + net.W[at + j * n_in + i] * load(mem.dZ, (row + j) * mem.columns + e, LANES)
-                store(mem.dZ, (row_in + i) * mem.columns + e, s)
-        if exact:
-            exact_batchnorm_backward(row_in, n_in, type(c.one)(m), mem, c)
-        for place in range(row_in * mem.columns, (row_in + n_in) * mem.columns, len(LANES)):
-            store(mem.dZ, place, where_above(load(mem.Z, place, LANES), zero, load(mem.dZ, place, LANES), zero))
-        update_linear(net, at, row_in, n_in, row, n, mem, rate, shrink, c)
-        if layer > 2:
-            at -= n_in * net.dims[layer - 2]
-        row, n = row_in, n_in
-    update_first_layer(net, ink, order, begin, m, mem, rate, shrink, c, units)
+    zero = zeros(work.dZ)
+    for k in range(len(net.layers) - 1, 0, -1):
+        layer = layer_at(net, k)
+        for i in range(layer.n_in):
+            for e in range(0, work.columns, len(EXAMPLES)):
+                s = zero
+                for j in range(layer.n):
+                    dZ = load(work.dZ, (layer.row + j) * work.columns + e, EXAMPLES)
+                    s = fma(net.W[layer.at + j * layer.n_in + i], dZ, s)
+                store(work.dZ, (layer.row_in + i) * work.columns + e, s)
+        if hyper.batchnorm and hyper.normalization.exact:
+            exact_batchnorm_backward(layer.row_in, layer.n_in, batch.m, work)
+        for place in range(layer.row_in * work.columns, (layer.row_in + layer.n_in) * work.columns, len(EXAMPLES)):
+            dA = load(work.dZ, place, EXAMPLES)
+            store(work.dZ, place, where_above(load(work.Z, place, EXAMPLES), zero, dA, zero))
+        update_linear(net, layer, work, rate, shrink)
+    update_first_layer(net, batch, work, rate, shrink)
 
 
-@part
+@inlined
+def mark(work, m):
+    for e in range(work.columns):
+        work.present[e] = e < m
+
+
+@inlined
 def sum_squares(values):
     s = 0.0
     for value in values:
@@ -245,31 +266,38 @@ def sum_squares(values):
 
 
 @compiled
-def propagate(net, ink, order, begin, end, mem, use_batchnorm, exact, learn, count, alpha, strength, c, units):
-    """Pass examples begin to end of the order through the network, a batch of `mem.batch` after the other.
+def squared_weights(net):
+    """Σ W² of one network."""
+    return sum_squares(net.W1) + sum_squares(net.W)
 
-    With `learn` there is a gradient step after each batch, and the cost is that of the last batch before its step; else
-    it is that of all examples.
 
-    Returns
-    -------
-    cost : Σ −log softmax of the labels; with `count` how many are right, NaN where an output is not finite
-    squares : Σ W²
-    """
-    result = squares = 0.0
-    for first in range(begin, end, mem.batch):
-        m = min(mem.batch, end - first)
-        for e in range(mem.columns):
-            mem.present[e] = e < m
-        row, n, at = forward(net, ink, order, first, m, mem, use_batchnorm, c, units)
-        if count:
-            result += count_correct(ink.label, order, first, m, row, n, mem)
-        elif not learn or first + m == end:
-            result += cross_entropy(ink.label, order, first, m, row, n, mem, c)
-        if first + m == end:
-            squares = sum_squares(net.W1) + sum_squares(net.W)
-        if learn:
-            softmax_backward(ink.label, order, first, m, row, n, mem, c)
-            rate = alpha / type(c.one)(m)
-            backward(net, ink, order, first, m, row, n, at, mem, exact, -rate, rate * strength, c, units)
-    return result, squares
+@compiled
+def gradient_steps(net, csr, order, work, hyper):
+    """A gradient step on each batch of the order; of the last one, before its step: Σ −log softmax of its labels, Σ W²."""
+    cost = squares = 0.0
+    output = layer_at(net, len(net.layers) - 1)
+    for first in range(0, len(order), work.batch):
+        batch = Batch(csr, order, first, min(work.batch, len(order) - first))
+        mark(work, batch.m)
+        forward(net, batch, work, hyper, AHEAD)
+        if first + batch.m == len(order):
+            cost, _ = cross_entropy(output, batch, work)
+            squares = squared_weights(net)
+        softmax_backward(output, batch, work)
+        rate = hyper.learning_rate / work.Z.dtype.type(batch.m)
+        backward(net, batch, work, hyper, -rate, rate * hyper.L2)
+    return cost, squares
+
+
+@compiled
+def evaluate(net, csr, order, work, hyper, result):
+    """Add to `result` (networks, 2), for each of those side by side: Σ −log softmax of all labels, and how many are
+    predicted."""
+    for first in range(0, len(order), work.batch):
+        batch = Batch(csr, order, first, min(work.batch, len(order) - first))
+        mark(work, batch.m)
+        forward(net, batch, work, hyper, 0)
+        for k in range(net.count):
+            cost, right = cross_entropy(layer_at(net, len(net.layers) - net.count + k), batch, work)
+            result[k, 0] += cost
+            result[k, 1] += right

@@ -1,69 +1,174 @@
-"""How the numbers of the compiled engine lie, all in flat arrays:
+"""How the numbers of the compiled engine lie: what its kernel takes, in flat arrays.
 
-- An example is its inked pixels one after the other, `pixel` and `grey` from `start[x]` to `start[x + 1]`; the value is
-  `values[grey]`.
-- `W1`, the first layer's weights: units in blocks of `width`, and in a block a row of `width` weights for each pixel,
-  which finds them side by side. Units that only fill up a block have weights 0.
-- `W`, the other layers' weights, each (out, in), one layer after the other; `b`, every layer's biases.
-- `Z`, `A`, `dZ`: a row for each unit, layer after layer, and in it a column for each example, and more up to a multiple
-  of 16; `present` is 1 for an example and 0 for filling. `Z` holds ReLU's output, which is above 0 where Z was; `A` is
-  `Z` itself, or what batch norm makes of it.
+A layer's activations are a row for each unit, and in it a column for each example of a batch, and more up to a multiple
+of 16, the examples that are computed at a time.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from torch import Tensor
+
+from nnlib.engine.simd import lanes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WIDEST = 32  # units of the first layer in a block: as many sums as the registers of every processor hold
+UNITS = 4  # a block has a multiple of so many
+ALIGNED = 8  # and a row of it begins at a multiple of so many numbers, so that few lie across one cache line more
+EXAMPLES = 16  # columns are a multiple of so many
+CACHE_LINE = 64  # bytes
 
 
-class Ink(NamedTuple):
-    """Examples: their inked pixels, and their labels."""
+class CSR(NamedTuple):
+    """Examples × features in compressed sparse rows, the values through a palette, and the examples' labels."""
 
-    pixel: np.ndarray  # of all inked pixels, example after example, which feature it is
-    grey: np.ndarray  # and where in `values` its value is
-    values: np.ndarray
-    start: np.ndarray  # (examples + 1,) where each example's pixels begin
-    label: np.ndarray  # (examples,)
+    indptr: np.ndarray  # (examples + 1,) where each example's numbers begin
+    indices: np.ndarray  # of each number that is not 0, example after example, which feature it is
+    codes: np.ndarray  # and where in `palette` its value is
+    palette: np.ndarray
+    labels: np.ndarray  # (examples,)
+
+
+class Batch(NamedTuple):
+    """Examples `first` to `first + m` of an order."""
+
+    csr: CSR
+    order: np.ndarray
+    first: int
+    m: int
+
+
+class Layer(NamedTuple):
+    """A layer from the `n_in` rows that begin with `row_in` to the `n` rows from `row` on; W begins at `at`."""
+
+    n_in: int
+    n: int
+    row_in: int
+    row: int
+    at: int
 
 
 class Network(NamedTuple):
-    """A network, changed in place: the units of each layer, input first, and the numbers described above."""
+    """A network, changed in place by training, or several side by side, which pass over a set together.
 
-    dims: np.ndarray
-    W1: np.ndarray
-    W: np.ndarray
-    b: np.ndarray
+    Side by side, the first layers are one layer of all their units, the second ones follow each other, and so on.
+    """
+
+    block: Any  # `lanes`: so many units of the first layer are computed at a time
+    units: int  # of the first layer, with those of weights 0 that only fill up a block
+    stride: int  # from one feature's weights in `W1` to the next one's
+    count: int  # networks
+    layers: np.ndarray  # (L count, 5) a `Layer` in each line, the output layers last
+    W1: np.ndarray  # for each feature the weights of all units, which are used together
+    W: np.ndarray  # the other layers' weights, each (out, in), one after the other
+    b: np.ndarray  # for each row of activations its unit's bias
 
 
-class Memory(NamedTuple):
-    """What a pass over a batch of examples leaves behind; `sums` has the first layer's sums, an example a row."""
+class Workspace(NamedTuple):
+    """Room for the activations and gradients of up to `batch` examples at a time."""
 
     batch: int
     columns: int
-    present: np.ndarray
-    Z: np.ndarray
-    A: np.ndarray
+    present: np.ndarray  # (columns,) 1 for an example and 0 for filling
+    Z: np.ndarray  # before ReLU, and in its place what ReLU makes of it: above 0 where Z was
+    A: np.ndarray  # the same array, or what batch norm makes of it
     dZ: np.ndarray
-    deviation: np.ndarray
-    sums: np.ndarray
+    deviation: np.ndarray  # of each row, where there is batch norm
+    sums: np.ndarray  # what the first layer's loops add up, an example a row
 
 
-def to_ink(X: Tensor, Y: Tensor) -> Ink:
-    """Features × examples as lists of inked pixels: a quarter of a step's time for each quarter of the pixels inked.
+class Normalization(NamedTuple):
+    """Which batch norm."""
 
-    Up to 256 different values, MNIST's grey levels, take a byte for each inked pixel, more take four. Without blanks a
-    step costs what its products cost, without a matrix library's help: several times as much as the batched engine.
+    epsilon: Any
+    in_variance: bool  # ε is added to the variance, else to the deviation
+    unbiased: bool  # the variance
+    over_matrix: bool  # one mean and one variance for all units of a layer, else one for each unit
+    exact: bool  # its derivative, else straight through
+
+
+class Hyperparameters(NamedTuple):
+    """What the kernel needs of a configuration."""
+
+    learning_rate: Any
+    L2: Any
+    batchnorm: bool
+    normalization: Normalization
+
+
+def to_csr(X: Tensor, Y: Tensor) -> CSR:
+    """Features × examples as CSR: a quarter of a step's time for each quarter of the numbers that is not 0.
+
+    Up to 256 different values, MNIST's grey levels, take a byte for each number, more take four. Without zeros a step
+    costs what its products cost, without a matrix library's help: several times as much as the batched engine.
     """
     examples = np.ascontiguousarray(X.numpy().T)
-    inked = examples != 0
-    value, pixel = examples[inked], inked.nonzero()[1]
-    values = np.unique(value)
-    return Ink(
-        pixel=pixel.astype(np.uint16 if len(X) <= 2**16 else np.uint32),
-        grey=np.searchsorted(values, value).astype(np.uint8 if len(values) <= 2**8 else np.uint32),
-        values=values,
-        start=np.append(0, inked.sum(1).cumsum()),
-        label=Y.argmax(0).numpy(),
+    kept = examples != 0
+    values, indices = examples[kept], kept.nonzero()[1]
+    palette = np.unique(values)
+    return CSR(
+        indptr=np.append(0, kept.sum(1).cumsum()),
+        indices=indices.astype(np.uint16 if len(X) <= 2**16 else np.uint32),
+        codes=np.searchsorted(palette, values).astype(np.uint8 if len(palette) <= 2**8 else np.uint32),
+        palette=palette,
+        labels=Y.argmax(0).numpy(),
+    )
+
+
+class SideBySide:
+    """Networks of the same layers side by side, all weights 0.
+
+    Attributes
+    ----------
+    net : all of them, for the kernel
+    arrays : of each network W1 (out, in), b1 (out,), W2, b2, ..., views of its part of `net`
+    """
+
+    def __init__(self, dims: Sequence[int], count: int, dtype: Any) -> None:
+        blocks = -(-dims[1] // WIDEST) if count == 1 else 1
+        width = -(-dims[1] // (UNITS * blocks)) * UNITS
+        units = count * blocks * width
+        stride = -(-units // ALIGNED) * ALIGNED
+        layers, row, at = [[Layer(dims[0], dims[1], 0, k * width, 0) for k in range(count)]], units, 0
+        for n_in, n in itertools.pairwise(dims[1:]):
+            before = [layer.row for layer in layers[-1]]
+            layers.append([Layer(n_in, n, before[k], row + k * n, at + k * n * n_in) for k in range(count)])
+            row, at = row + count * n, at + count * n * n_in
+        W1, W, b = aligned((dims[0], stride), dtype), np.zeros(at, dtype), np.zeros(row, dtype)
+        table = np.array([layer for networks in layers for layer in networks], np.int64)
+        self.net = Network(lanes(count * width), units, stride, count, table, W1.reshape(-1), W, b)
+        self.arrays = []
+        for first, *others in zip(*layers, strict=True):
+            self.arrays.append({"W1": W1[:, first.row :][:, : first.n].T, "b1": b[first.row :][: first.n]})
+            for number, layer in enumerate(others, start=2):
+                weights = W[layer.at :][: layer.n * layer.n_in]
+                self.arrays[-1][f"W{number}"] = weights.reshape(layer.n, layer.n_in)
+                self.arrays[-1][f"b{number}"] = b[layer.row :][: layer.n]
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Zeros that begin where a cache line does."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    room = np.zeros(size + CACHE_LINE, np.uint8)
+    return room[-room.ctypes.data % CACHE_LINE :][:size].view(dtype).reshape(shape)
+
+
+def workspace(net: Network, batch: int, batchnorm: bool) -> Workspace:
+    """Room for passes of a network, or of several side by side."""
+    columns, rows, dtype = -(-batch // EXAMPLES) * EXAMPLES, len(net.b), net.b.dtype
+    Z = np.zeros(rows * columns, dtype)
+    return Workspace(
+        batch=batch,
+        columns=columns,
+        present=np.zeros(columns, dtype),
+        Z=Z,
+        A=np.zeros_like(Z) if batchnorm else Z,
+        dZ=np.zeros_like(Z),
+        deviation=np.zeros(rows, dtype),
+        sums=np.zeros(columns * max(len(net.block), 3), dtype),
     )

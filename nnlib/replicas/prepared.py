@@ -13,7 +13,7 @@ from nnlib.core.training import check_set
 from nnlib.validation import pair
 
 if TYPE_CHECKING:
-    from nnlib.engine.layout import Ink
+    from nnlib.engine.layout import CSR
 
 
 class PreparedSet:
@@ -51,8 +51,8 @@ class PreparedSet:
         return found.hexdigest()
 
     @cached_property
-    def csr(self) -> Ink:
+    def csr(self) -> CSR:
         # Numba takes a quarter of a second to import, which who finds all in the store need not wait for.
-        from nnlib.engine.layout import to_ink
+        from nnlib.engine.layout import to_csr
 
-        return to_ink(self.X, self.Y)
+        return to_csr(self.X, self.Y)
