@@ -1,4 +1,4 @@
-"""The same bits on every x86-64 level: each is a process of its own, told to compile and to compute for less."""
+"""The same bits on every x86-64 level and with Numba's variables: each is a process of its own."""
 
 import math
 import os
@@ -23,6 +23,7 @@ LEVELS = {
         "ATEN_CPU_CAPABILITY": "default",
         "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL",
     },
+    "debugged": {"NUMBA_DEBUGINFO": "1"},
 }
 
 PROGRAM = """
@@ -31,6 +32,7 @@ import hashlib
 import torch
 
 from nnlib import Settings, accuracy, train_replicas
+from nnlib.engine.run import HISTORY
 
 random = torch.Generator().manual_seed(0)
 X = torch.randint(-300, 256, (784, 200), generator=random).clamp(min=0) / 255
@@ -41,7 +43,7 @@ for own in ({}, {"batchnorm": "straight_through"}, {"batchnorm": "exact"}, {"lea
     settings = base.replace(**own)
     run = train_replicas((X, Y), (X[:, :90], Y[:, :90]), settings, range(3))
     right = accuracy(X, Y, run.parameters, batchnorm=settings.batchnorm)
-    for array in (*run.tensors().values(), right):
+    for array in (*run.parameters.values(), *(getattr(run, name) for name in HISTORY), run.diverged_at, right):
         digest.update(array.contiguous().numpy().tobytes())
 print(digest.hexdigest())
 """
@@ -69,15 +71,18 @@ def test_every_level_of_x86_64_gives_the_same_bits(tmp_path, quick_python):
 
 SMALL_PROGRAM = """
 import numpy as np
-from nnlib.engine.functions import LANES, compiled, constants, exp
-from nnlib.engine.simd import load, store
+from nnlib.engine.functions import exp
+from nnlib.engine.jit import compiled
+from nnlib.engine.simd import lanes, load, store
+
+EXAMPLES = lanes(16)
 
 @compiled
-def power(array, c):
-    store(array, 0, exp(load(array, 0, LANES), c))
+def power(array):
+    store(array, 0, exp(load(array, 0, EXAMPLES)))
 
 array = np.ones(16, np.float32)
-power(array, constants(array.dtype))
+power(array)
 print(array[0])
 """
 
@@ -121,7 +126,14 @@ def test_compiled_code_is_never_that_of_another_source(power, tmp_path):
     before = power()
     functions = tmp_path / "nnlib/engine/functions.py"
     text = functions.read_text(encoding="utf-8")
-    functions.write_text(text.replace("(r * inverse) + c.one", "(r * inverse) * inverse + c.one"))
+    functions.write_text(text.replace("fma(series, r, coefficient)", "fma(series, r, coefficient) + coefficient"))
     assert power() != before
     functions.write_text(text)
     assert power() == before
+
+
+def test_without_compilation_one_line_says_that_there_are_no_vectors():
+    command = [sys.executable, "-c", "import nnlib.engine.compiled"]
+    ran = subprocess.run(command, env=os.environ | {"NUMBA_DISABLE_JIT": "1"}, capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1].startswith("nnlib.errors.InputError: NUMBA_DISABLE_JIT: expected 0")

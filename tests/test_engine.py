@@ -21,7 +21,7 @@ from nnlib.engine.compiled import Sets, evaluate_each, train_each
 from nnlib.engine.functions import EXP_LOWEST, exp, log
 from nnlib.engine.layout import to_csr
 from nnlib.engine.run import HISTORY, Job
-from nnlib.engine.simd import lanes, load, store, total, transpose
+from nnlib.engine.simd import fill, fma, lanes, load, store, total, transpose
 from nnlib.replicas.train import TrainingData, train_configurations
 
 TRAIN, VALIDATION = problem(57), problem(30, seed=1)
@@ -236,17 +236,36 @@ def test_a_vector_is_so_many_numbers(count):
     some = lanes(count)
 
     @njit
-    def run(values, turned):
-        vector = load(values, 1, some)
-        store(values, 0, vector)
-        for row in range(0, count, 4):
-            transpose(values, row, 1, turned, 4 * row, 4)
-        return total(vector)
+    def move(values):
+        store(values, 0, fma(2.0, load(values, 1, some), fill(1.0, some)))
 
-    values, turned = np.arange(50.0), np.zeros(4 * count)
-    assert run(values, turned) == sum(range(1, count + 1))
-    assert values.tolist() == [*range(1, count + 1), *range(count, 50)]
-    assert turned[:16].reshape(4, 4).tolist() == [[1, 2, 3, 4], [2, 3, 4, 5], [3, 4, 5, 6], [4, 5, 6, 7]]
+    values = np.arange(50.0)
+    move(values)
+    assert values.tolist() == [*range(3, 2 * count + 3, 2), *range(count, 50)]
+
+
+def test_a_total_is_that_of_halves_added_to_halves():
+    EXAMPLES = lanes(16)
+
+    @njit
+    def add(values):
+        return total(load(values, 0, EXAMPLES))
+
+    values = np.random.default_rng(0).random(16, np.float32)
+    halves = values
+    while len(halves) > 1:
+        halves = halves[: len(halves) // 2] + halves[len(halves) // 2 :]
+    assert add(values) == halves[0]
+
+
+def test_rows_become_columns():
+    @njit
+    def turn(source, target):
+        transpose(source, 1, 5, target, 2, 4)
+
+    source, target = np.arange(30.0), np.zeros(18)
+    turn(source, target)
+    assert np.array_equal(target[2:].reshape(4, 4), source[:20].reshape(4, 5)[:, 1:].T)
 
 
 @pytest.mark.parametrize("number", [np.float64(1), np.int64(1)], ids=str)
@@ -426,7 +445,10 @@ def test_one_output_that_is_not_finite_is_enough_to_predict_nothing(example, wei
 # What a process may have set for reasons of its own, and how it is set back.
 SWITCHES = {
     "denormals are 0": (lambda: torch.set_flush_denormal(True), lambda: torch.set_flush_denormal(False)),
-    "float64 by default": (lambda: torch.set_default_dtype(torch.float64), lambda: torch.set_default_dtype(torch.float32)),
+    "float64 by default": (
+        lambda: torch.set_default_dtype(torch.float64),
+        lambda: torch.set_default_dtype(torch.float32),
+    ),
     "another device": (lambda: torch.set_default_device("meta"), lambda: torch.set_default_device(None)),
     "errors of NumPy": (lambda: np.seterr(all="raise"), lambda: np.seterr(all="warn", under="ignore")),
     "no autograd": (lambda: torch._C._set_grad_enabled(False), lambda: torch._C._set_grad_enabled(True)),
@@ -439,15 +461,18 @@ SWITCHES = {
 
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_no_switch_of_the_process_changes_the_bits(switch):
-    """With so large a λ, weights become smaller than the least normal number."""
-    settings = with_stopping(SETTINGS.replace(L2=30.0, learning_rate=0.3, epochs=50), eval_every=10)
-    expected = train(settings, dtype=torch.float32)
+    """λ is so large that the weights of a feature that is always 0 are below the least normal number in the end."""
+    settings = with_stopping(SETTINGS.replace(L2=30.0, epochs=89), eval_every=50)
+    blank = TRAIN[0].clone()
+    blank[0] = 0
+    sets = (blank, TRAIN[1]), VALIDATION
+    expected = train(settings, dtype=torch.float32, sets=sets)
     tiny = torch.finfo(torch.float32).tiny
     assert any(((value != 0) & (value.abs() < tiny)).any() for value in expected.parameters.values())
     on, off = SWITCHES[switch]
     on()
     try:
-        run = train(settings, dtype=torch.float32)
+        run = train(settings, dtype=torch.float32, sets=sets)
     finally:
         off()
     assert_same(run, expected)

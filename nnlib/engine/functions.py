@@ -1,4 +1,4 @@
-"""e^x and log x written out for SIMD vectors: the C library's last digit differs from system to system, these do not."""
+"""e^x and log x of SIMD vectors, written out: the C library's last digit differs from system to system."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numba.extending import overload
 
 from nnlib.engine.jit import OPTIONS
-from nnlib.engine.simd import Vector, exponent, fill_like, fma, two_to, where_above
+from nnlib.engine.simd import Vector, exponent, fill, fma, two_to, where_above
 
 EXP_TERMS = {"float32": 7, "float64": 13}  # of the Taylor series, for the last bit of e^r
 EXP_LOWEST = {"float32": -87.0, "float64": -708.0}  # e^x is still a normal number
@@ -45,7 +45,7 @@ def _exp(x: Any) -> Any:
         shifted = fma(x, log2_e, rounding)  # so large that its last bits are those of k
         k = shifted - rounding
         r = fma(k, -low, fma(k, -high, x))
-        series = fill_like(last, x)
+        series = fill(last, x)
         for coefficient in coefficients:
             series = fma(series, r, coefficient)
         return series * two_to(shifted)

@@ -101,10 +101,7 @@ def apply_batchnorm(row, n, m, work, how):
                 s = fma(centred, centred, s)
                 store(work.A, j * work.columns + e, centred)
         variance = total(s) / (count - number(how.unbiased))
-        if how.in_variance:
-            deviation = np.sqrt(variance + how.epsilon)
-        else:
-            deviation = np.sqrt(variance) + how.epsilon
+        deviation = np.sqrt(variance + how.epsilon) if how.in_variance else np.sqrt(variance) + how.epsilon
         for j in range(first, first + rows):
             work.deviation[j] = deviation
             for place in range(j * work.columns, (j + 1) * work.columns, len(EXAMPLES)):
@@ -130,6 +127,8 @@ def exact_batchnorm_backward(row, n, m, work):
 @inlined
 def forward(net, batch, work, hyper, ahead):
     """All layers."""
+    for e in range(work.columns):
+        work.present[e] = e < batch.m
     first_layer(net, batch, work, ahead)
     for k in range(net.count, len(net.layers)):
         layer = layer_at(net, k)
@@ -251,34 +250,32 @@ def backward(net, batch, work, hyper, rate, shrink):
     update_first_layer(net, batch, work, rate, shrink)
 
 
-@inlined
-def mark(work, m):
-    for e in range(work.columns):
-        work.present[e] = e < m
-
-
-@inlined
-def sum_squares(values):
-    s = 0.0
-    for value in values:
-        s += np.float64(value) * np.float64(value)
-    return s
-
-
 @compiled
 def squared_weights(net):
-    """Σ W² of one network."""
-    return sum_squares(net.W1) + sum_squares(net.W)
+    """Σ W² of one network; for the first layer in four sums in turn."""
+    s = t = u = v = 0.0
+    for i in range(0, len(net.W1), 4):
+        s += np.float64(net.W1[i]) * np.float64(net.W1[i])
+        t += np.float64(net.W1[i + 1]) * np.float64(net.W1[i + 1])
+        u += np.float64(net.W1[i + 2]) * np.float64(net.W1[i + 2])
+        v += np.float64(net.W1[i + 3]) * np.float64(net.W1[i + 3])
+    for w in net.W:
+        s += np.float64(w) * np.float64(w)
+    return s + t + u + v
 
 
 @compiled
 def gradient_steps(net, csr, order, work, hyper):
-    """A gradient step on each batch of the order; of the last one, before its step: Σ −log softmax of its labels, Σ W²."""
+    """A gradient step on each batch of the order.
+
+    Returns
+    -------
+    Σ −log softmax of the last batch's labels, and Σ W², both from before its step
+    """
     cost = squares = 0.0
     output = layer_at(net, len(net.layers) - 1)
     for first in range(0, len(order), work.batch):
         batch = Batch(csr, order, first, min(work.batch, len(order) - first))
-        mark(work, batch.m)
         forward(net, batch, work, hyper, AHEAD)
         if first + batch.m == len(order):
             cost, _ = cross_entropy(output, batch, work)
@@ -291,11 +288,10 @@ def gradient_steps(net, csr, order, work, hyper):
 
 @compiled
 def evaluate(net, csr, order, work, hyper, result):
-    """Add to `result` (networks, 2), for each of those side by side: Σ −log softmax of all labels, and how many are
-    predicted."""
+    """A pass over a set: adds to `result` (networks, 2), for each network, Σ −log softmax of the labels and how many of
+    them are predicted, NaN where an output is not finite."""
     for first in range(0, len(order), work.batch):
         batch = Batch(csr, order, first, min(work.batch, len(order) - first))
-        mark(work, batch.m)
         forward(net, batch, work, hyper, 0)
         for k in range(net.count):
             cost, right = cross_entropy(layer_at(net, len(net.layers) - net.count + k), batch, work)

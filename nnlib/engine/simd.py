@@ -14,6 +14,7 @@ bits do not depend on that cut.
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -75,9 +76,9 @@ def _each(builder: Any, operation: Any, *values: Any) -> Any:
     return _join(builder, values[0].type, [operation(*some) for some in registers])
 
 
-def _shuffle(builder: Any, a: Any, b: Any, which: list[int]) -> Any:
-    """The numbers of two registers, one after the other, at these places."""
-    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(INDEX, len(which)), which))
+def _shuffle(builder: Any, a: Any, b: Any, which: Sequence[int]) -> Any:
+    """Of the numbers of two registers, one after the other, those at these places."""
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(INDEX, len(which)), list(which)))
 
 
 def _spread(builder: Any, struct: Any, number: Any) -> Any:
@@ -140,23 +141,13 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
 
 @intrinsic
 def fill(typingctx: Any, number: Any, like: Any) -> Any:
-    """The same number in every lane."""
+    """The same number as often as `lanes` says, or as a vector has numbers."""
     vector = Vector(number, like.count)
 
     def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         return _spread(builder, context.get_value_type(vector), arguments[0])
 
     return vector(number, like), generate
-
-
-@intrinsic
-def fill_like(typingctx: Any, number: Any, vector: Any) -> Any:
-    """The same number in as many lanes as the vector has."""
-
-    def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        return _spread(builder, context.get_value_type(vector), arguments[0])
-
-    return vector(number, vector), generate
 
 
 @intrinsic
@@ -198,16 +189,14 @@ def where_above(typingctx: Any, a: Any, b: Any, value: Any, otherwise: Any) -> A
 
 @intrinsic
 def total(typingctx: Any, vector: Any) -> Any:
-    """The sum of all lanes: registers first to last, then halves onto halves."""
+    """The sum of the 16 numbers of a register, halves onto halves."""
+    if vector.count != WIDEST:
+        return None
 
     def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        first, *others = _registers(builder, arguments[0])
-        added = first
-        for register in others:
-            added = builder.fadd(added, register)
+        (added,) = _registers(builder, arguments[0])
         while (half := added.type.count // 2) > 0:
-            parts = [_shuffle(builder, added, added, list(range(start, start + half))) for start in (0, half)]
-            added = builder.fadd(*parts)
+            added = builder.fadd(*(_shuffle(builder, added, added, range(k, k + half)) for k in (0, half)))
         return builder.extract_element(added, ir.Constant(INDEX, 0))
 
     return vector.dtype(vector), generate
