@@ -202,8 +202,12 @@ def finding(
         median_interval(values, confidence),
         sign_p(held, len(values)),
         published=theirs,
-        percentile=np.nan if theirs is None else percentile(theirs, all_pairs(comparison, numbers)[1].ravel()),
+        percentile=np.nan if theirs is None else _percentile(theirs, all_pairs(comparison, numbers)[1]),
     )
+
+
+def _percentile(published: float, values: Values) -> float:
+    return percentile(np.round(published, DECIMALS), np.round(values, DECIMALS).ravel())
 
 
 def number(measured: Measured, name: str) -> Values:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.polynomial import Polynomial
 
-from nnlib.evidence.claims import Measured, all_pairs, cases, counted_numbers
+from nnlib.evidence.claims import DECIMALS, Measured, all_pairs, cases, counted_numbers
 from nnlib.evidence.statistics import (
     UNKNOWN,
     Interval,
@@ -63,7 +63,7 @@ def probability_of_improvement(
     except LookupError:
         return UNKNOWN
     runs, values = all_pairs(comparison.replace(minus=other, over=None), numbers)
-    ahead = np.where(np.isnan(values), 0.5, (np.sign(values) + 1) / 2)
+    ahead = np.where(np.isnan(values), 0.5, (np.sign(np.round(values, DECIMALS)) + 1) / 2)
     return _with_interval([(tuple(runs), ahead)], confidence=confidence, resamples=resamples, seed=seed)
 
 
