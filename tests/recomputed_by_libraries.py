@@ -82,7 +82,9 @@ def with_ends(name, estimate, values, level):
 def ahead(first, second, evidence):
     """P(first > second), with the bootstrap's interval."""
     level, n = 1 - evidence["confidence"], len(first)
-    wins = (np.sign(np.round(np.subtract.outer(first, second), 7)) + 1) / 2
+    with np.errstate(invalid="ignore"):
+        wins = (np.sign(np.round(np.subtract.outer(first, second), 7)) + 1) / 2
+    wins[np.isnan(wins)] = 0.5
     estimate = wins.mean()
     if estimate in (0, 1):
         low, high = proportion_confint(n * estimate, n, level, method="beta")
@@ -120,7 +122,7 @@ def finding(part, frame, published, margins, evidence):
     if not np.isnan(row["published"]):
         others = np.round(every[~np.isnan(every)], 7)
         row["percentile"] = stats.percentileofscore(others, np.round(row["published"], 7), kind="mean")
-    if len(names) == 2 and not part.get("sum_of_signs") and len(runs) == 2 and not np.isnan(every).any():
+    if len(names) == 2 and not part.get("sum_of_signs") and len(runs) == 2:
         row |= ahead(*counted.values(), evidence)
     return row
 

@@ -103,7 +103,8 @@ class Comparison:
 
     def value(self, first, second):
         if self.signs:
-            return Fraction(sum((a > b) - (a < b) for a, b in zip(first, second, strict=True)))
+            unknown = any(map(is_nan, [*first, *second]))
+            return NAN if unknown else Fraction(sum((a > b) - (a < b) for a, b in zip(first, second, strict=True)))
         return self.quantity(first, second)
 
     def paired(self, measured):
