@@ -35,7 +35,7 @@ HEADER = ("truth", "wrong side: new rules", "old rules", "found: new rules", "ol
 ABOUT = """{} families of {} claims with {} comparisons of {} seeds, drawn from the committed tables. Wrong side: any
 comparison is called supported that is not, or not supported that is; promised in {:.3g} % of families at most. Found:
 the comparisons with their true word. Equivalent ↔ contradicted: any comparison is called one that is the other, which
-the median decides, and no test.
+the median decides, and no test. The words mean what the new rules say; the old ones had no margin for accuracies.
 """
 
 
