@@ -5,7 +5,7 @@ it again, and this one writes nothing of value.
 """
 
 from nnlib.errors import InputError
-from nnlib.evidence.study import fewest_replicas
+from nnlib.evidence.study import Study, fewest_replicas
 from stages.configurations import cells, explanations
 from stages.parameters import Parameters
 from stages.paths import CHECKED, STUDY
@@ -27,18 +27,37 @@ def main(params: Parameters) -> None:
     for other in others:
         other.configurations()
         other.check_claims([])
-    if study.frozen and study.frozen.claims != study.claims_digest() and not study.frozen.changes:
-        raise InputError(
-            f"{STUDY}: frozen.claims: expected {study.claims_digest()}, got {study.frozen.claims}: the claims were "
-            f"changed after they were frozen on {study.frozen.date}; say how under frozen.changes"
-        )
+    check_freeze(study, params)
     for name, asked in (("crossed", params.chance.crossed), ("split_replicas", params.chance.split_replicas)):
         if asked > params.replicas:
             print(f"chance.{name}: {params.replicas} replicas cannot fill {asked}; as many as there are are taken")
-    needed = fewest_replicas(len(study.claims), 1 - params.evidence.confidence)
+    claims = [claim for claim in study.claims if claim.asked_by == "study"]
+    needed = fewest_replicas(len(claims), 1 - params.evidence.confidence)
     if params.replicas < needed:
-        print(f"replicas: {params.replicas} decide no claim, unless runs diverge; that takes at least {needed}")
+        print(f"replicas: {params.replicas} decide no claim of the study; that takes at least {needed}")
     CHECKED.write_text("Parameters and studies fit together.\n", encoding="utf-8")
+
+
+def check_freeze(study: Study, params: Parameters) -> None:
+    """That the claims are those that were frozen, or those of the last change that the study names.
+
+    Other rules than those that were frozen are said: they are parameters, which anybody may try.
+
+    Raises
+    ------
+    InputError
+        With the digest that the claims have.
+    """
+    if not study.frozen:
+        return
+    if study.claims_digest() != study.frozen.latest:
+        raise InputError(
+            f"{STUDY}: frozen: expected the claims of {study.frozen.latest}, got {study.claims_digest()}: they were "
+            f"changed after {study.frozen.date}; under frozen.changes say what was changed, with the digest"
+        )
+    rules = params.evidence.margins.model_dump() | {"confidence": params.evidence.confidence}
+    if rules != study.frozen.rules:
+        print(f"evidence: other rules than those frozen on {study.frozen.date}: {rules}, not {study.frozen.rules}")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def main(params: Parameters) -> None:
         **judgement.claims_and_comparisons(study, measured, rules),
         **judgement.fidelity(study, measured, changed, rules),
         **judgement.other_sets_and_splits(study, measured, splits, rules),
-        "crossed": judgement.crossed_table(read([RUNS / CHANCE / "crossed"]), params.chance.crossed),
+        "crossed": judgement.crossed_table(read([RUNS / CHANCE / "crossed"])),
         "winners": judgement.winner_table(study, measured, rules),
         "beats": judgement.beats_table(study, measured, rules),
         "epochs": selection.epoch_gains(grid, measured, confidence=evidence.confidence),

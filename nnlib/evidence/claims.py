@@ -1,14 +1,17 @@
 """From claims to verdicts: each claim is one comparison or several, each decided by the seeds on its side.
 
-Replica k starts from the same weights and sees the same order of examples in every configuration, so that comparisons
-are made seed by seed. In each seed a comparison holds, or it does not; where it compares a difference with 0, it holds
-if the difference lies beyond a margin on the claim's side. An exact sign test decides whether it holds in more than
-half of all seeds, or in fewer. Where it holds in fewer, the median says what is there instead: no difference, if it
-lies within the margin, or the contrary of the claim.
+Replica k starts from the same weights and sees the same shuffles in every configuration, so that comparisons are made
+seed by seed. In each seed a comparison holds or does not; where it is of a difference with 0, it holds if the
+difference lies beyond a margin on the claim's side. An exact sign test decides whether it holds in more than half of
+all seeds, or in fewer. Where it holds in fewer, the median says what is there instead: no difference, if it lies within
+the margin, or the contrary of the claim.
 
-The claim is the unit that is corrected for: Holm's method gives each claim a level. That all parts hold is an
-intersection-union test, which needs no correction inside the claim (R. Berger, 1982); that some part does is corrected
-by Holm's method inside it.
+The claim is the unit that is corrected for, by Holm's method. It is decided as a whole if the largest p-value of its
+parts reaches the claim's level: an intersection-union test (R. Berger, *Multiparameter Hypothesis Testing and
+Acceptance Sampling*, 1982). A claim that is not decided as a whole keeps its level, and at this level some of its parts
+may be decided, corrected inside the claim by Hochberg's method. So the probability of any wrong word in a family of
+claims is at most 1 − confidence: whatever is passed on to other claims was taken from one all of whose parts are
+decided.
 """
 
 from __future__ import annotations
@@ -24,8 +27,10 @@ from nnlib.evidence.statistics import (
     UNKNOWN,
     Interval,
     Values,
+    hochberg,
     holm,
     holm_levels,
+    known,
     median_interval,
     percentile,
     share_interval,
@@ -35,6 +40,8 @@ from nnlib.evidence.study import DERIVED, Claim, Comparison, measure
 
 # run → measure → one value for each replica, or the one that was published.
 Measured = Mapping[str, Mapping[str, Any]]
+# Tables have eight digits, so that values which are equal to so many decimals are equal.
+DECIMALS = 7
 
 
 class Word(StrEnum):
@@ -63,7 +70,7 @@ class Finding:
     held, within, against : in how many it held beyond the margin, lay within it, lay beyond it on the other side
     share : held / replicas, with its interval
     size : the median of the quantity, with its interval
-    p : of the sign test of `held`, for both sides
+    p : of the sign test of `held`, for both sides; NaN if it is not tested
     verdict : of this comparison
     published, percentile : the number from the published ones, and where it falls among those of all pairs of replicas,
         since the published runs had seeds of their own
@@ -77,7 +84,7 @@ class Finding:
     against: int = 0
     share: Interval = UNKNOWN
     size: Interval = UNKNOWN
-    p: float = 1.0
+    p: float = np.nan
     verdict: Word = Word.NOT_TESTED
     published: float | None = None
     percentile: float = np.nan
@@ -85,9 +92,12 @@ class Finding:
     @property
     def leading(self) -> Word:
         """What it is called if the test decides."""
+        if not self.replicas:
+            return Word.NOT_TESTED
         if 2 * self.held > self.replicas:
             return Word.SUPPORTED
-        return Word.EQUIVALENT if self.margin and abs(self.size.estimate) <= self.margin else Word.CONTRADICTED
+        within = self.margin and round(abs(self.size.estimate), DECIMALS) <= self.margin
+        return Word.EQUIVALENT if within else Word.CONTRADICTED
 
 
 @dataclass(frozen=True)
@@ -96,8 +106,8 @@ class Verdict:
 
     Attributes
     ----------
-    p, corrected : of the claim: the smallest level at which it, alone and among all, gets a verdict
-    level : at which Holm's method tests it; 0 if an earlier one ended the tests
+    p, corrected : the largest p-value of its parts, alone and corrected for how many claims there are
+    level : at which its parts were tested
     """
 
     claim: Claim
@@ -121,80 +131,65 @@ def decide(
 
     Parameters
     ----------
-    claims : corrected together; another family's change nothing
-    measured : of the replicas; those of one number are the same seed's in every run
+    claims : corrected together; another family's change nothing, nor do those that are not tested
+    measured : of the replicas; all runs have as many, and replica k of each has the same seed
     published : the study's own numbers
     margins : kind of measure, as in `Comparison.kind` → the difference that counts as none
-    confidence : 1 less the level of the family
+    confidence : 1 less the probability of any wrong word in the family
     """
     findings = [
         [finding(comparison, measured, published, margins, confidence) for comparison in claim.comparisons]
         for claim in claims
     ]
-    p = [claim_p(parts, claim.every) for claim, parts in zip(claims, findings, strict=True)]
+    p = [max(known([part.p for part in parts]), default=np.nan) for parts in findings]
+    levels = holm_levels(p, 1 - confidence)
     verdicts = []
-    for claim, parts, own, corrected, level in zip(
-        claims, findings, p, holm(p), holm_levels(p, 1 - confidence), strict=True
-    ):
-        decided = tuple(replace(part, verdict=word) for part, word in zip(parts, part_words(parts, level), strict=True))
-        word = claim_word([part.verdict for part in decided], every=claim.every)
-        verdicts.append(Verdict(claim, word, decided, own_numbers(decided), own, float(corrected), level))
+    for claim, parts, own, corrected, level in zip(claims, findings, p, holm(p), levels, strict=True):
+        words = part_words(parts, level)
+        decided = tuple(replace(part, verdict=word) for part, word in zip(parts, words, strict=True))
+        word = claim_word(words, every=claim.every)
+        verdicts.append(Verdict(claim, word, decided, own_numbers(decided), *map(float, (own, corrected, level))))
     return verdicts
-
-
-def claim_p(parts: Sequence[Finding], every: bool) -> float:
-    """The smallest level at which the claim gets a verdict: all parts alike, or some part, corrected inside."""
-    tested = [part for part in parts if part.replicas]
-    if not tested:
-        return 1.0
-    alike = len({part.leading for part in tested}) == 1 and len(tested) == len(parts)
-    together = max(part.p for part in tested) if alike else 1.0
-    return min(together, float(holm([part.p for part in tested]).min()))
 
 
 def part_words(parts: Sequence[Finding], level: float) -> list[Word]:
     """The verdict on each part of a claim that is tested at a level."""
-    tested = [part for part in parts if part.replicas]
-    corrected = dict(zip(map(id, tested), holm([part.p for part in tested]), strict=True))
-    alike = len({part.leading for part in tested}) == 1 and len(tested) == len(parts)
-    if alike and max(part.p for part in tested) <= level:
-        return [part.leading for part in parts]
+    corrected = hochberg([part.p for part in parts])
     return [
-        Word.NOT_TESTED if not part.replicas else part.leading if corrected[id(part)] <= level else Word.UNDECIDED
-        for part in parts
+        part.leading if not part.replicas or p <= level else Word.UNDECIDED
+        for part, p in zip(parts, corrected, strict=True)
     ]
 
 
 def claim_word(parts: Sequence[Word], *, every: bool = False) -> Word:
-    """The word on a claim from the words on its parts: theirs, if all have the same; else by the parts that stand out.
+    """The word on a claim from the words on its parts.
 
-    A claim of every case is contradicted by one contradicted part.
+    Theirs, if all have the same. Else a claim of every case is contradicted by one contradicted part; any other is
+    partly supported or partly contradicted, whichever there are more of, supported if there are as many; undecided
+    without both.
     """
     if len(set(parts)) == 1:
         return parts[0]
-    if Word.CONTRADICTED in parts and every:
+    supported, contradicted = parts.count(Word.SUPPORTED), parts.count(Word.CONTRADICTED)
+    if every and contradicted:
         return Word.CONTRADICTED
-    if Word.SUPPORTED in parts:
-        return Word.PARTLY_SUPPORTED
-    if Word.CONTRADICTED in parts:
-        return Word.PARTLY_CONTRADICTED
-    return Word.UNDECIDED
+    if not supported and not contradicted:
+        return Word.UNDECIDED
+    return Word.PARTLY_SUPPORTED if supported >= contradicted else Word.PARTLY_CONTRADICTED
 
 
 def finding(
     comparison: Comparison, measured: Measured, published: Measured, margins: Mapping[str, float], confidence: float
 ) -> Finding:
-    """What can be said of one comparison without the others."""
+    """What can be said of one comparison without the others. It is not tested if a run is not there, or all its
+    replicas diverged."""
     margin = margins.get(comparison.kind, 0.0)
     theirs = _published(comparison, published)
     try:
-        numbers = {name: number(measured, name) for name in comparison.names}
+        numbers = counted_numbers(comparison, measured)
     except LookupError:
         return Finding(comparison, margin, published=theirs)
-    if not all((~np.isnan(values)).any() for values in numbers.values()):
-        return Finding(comparison, margin, published=theirs)
-    counted = {name: as_diverged(name, values) for name, values in numbers.items()}
-    values = quantity(comparison, counted)
+    values = quantity(comparison, numbers)
     held, within, against = (int(case.sum()) for case in cases(comparison, values, margin))
     return Finding(
         comparison,
@@ -207,8 +202,12 @@ def finding(
         median_interval(values, confidence),
         sign_p(held, len(values)),
         published=theirs,
-        percentile=np.nan if theirs is None else percentile(theirs, all_pairs(comparison, counted)[1].ravel()),
+        percentile=np.nan if theirs is None else _percentile(theirs, all_pairs(comparison, numbers)[1]),
     )
+
+
+def _percentile(published: float, values: Values) -> float:
+    return percentile(np.round(published, DECIMALS), np.round(values, DECIMALS).ravel())
 
 
 def number(measured: Measured, name: str) -> Values:
@@ -227,10 +226,23 @@ def number(measured: Measured, name: str) -> Values:
     return np.asarray(measures[key], dtype=float)
 
 
-def as_diverged(name: str, values: Values) -> Values:
-    """The values, a replica that diverged counted as worse than all others; NaN where even that says nothing."""
-    found = measure(name.rpartition("/")[2])
-    return np.where(np.isnan(values), found.diverged if found else np.nan, values)
+def counted_numbers(comparison: Comparison, measured: Measured) -> dict[str, Values]:
+    """The values of each "run/measure" of a comparison; a replica that diverged counts as worse than all others, and as
+    NaN where even that says nothing.
+
+    Raises
+    ------
+    LookupError
+        If a run or a measure is not there, or all replicas of one diverged.
+    """
+    numbers = {}
+    for name in comparison.names:
+        values = number(measured, name)
+        if np.isnan(values).all():
+            raise LookupError(f"{name}: all replicas diverged")
+        found = measure(name.rpartition("/")[2])
+        numbers[name] = np.where(np.isnan(values), found.diverged if found else np.nan, values)
+    return numbers
 
 
 def quantity(comparison: Comparison, numbers: Mapping[str, Values]) -> Values:
@@ -253,22 +265,23 @@ def all_pairs(comparison: Comparison, numbers: Mapping[str, Values]) -> tuple[li
 
 
 def cases(comparison: Comparison, values: Values, margin: float) -> tuple[Any, Any, Any]:
-    """Where the comparison holds beyond the margin, where it is within, where it is on the other side; NaN is
-    nowhere."""
-    low = -np.inf if comparison.low is None else comparison.low
-    high = np.inf if comparison.high is None else comparison.high
-    with np.errstate(invalid="ignore"):
-        within = np.abs(values) <= margin if margin else np.zeros(values.shape, dtype=bool)
-        inside = ((values > low) | (low == -np.inf)) & ((values < high) | (high == np.inf)) & ~np.isnan(values)
+    """Which values hold beyond the margin, which lie within it, which on the other side; NaN does none of these."""
+    values = np.round(values, DECIMALS)
+    inside = ~np.isnan(values)
+    if comparison.low is not None:
+        inside &= values > comparison.low
+    if comparison.high is not None:
+        inside &= values < comparison.high
+    within = np.abs(values) <= margin if margin else np.zeros(values.shape, dtype=bool)
     return inside & ~within, within, ~inside & ~within & ~np.isnan(values)
 
 
 def own_numbers(findings: Sequence[Finding]) -> str:
     """Whether the study's own numbers lie where the claim says, as far as it prints them."""
-    known = [part for part in findings if part.published is not None]
-    if not known:
+    printed = [part for part in findings if part.published is not None]
+    if not printed:
         return NOT_PRINTED
-    holds = [bool(cases(part.comparison, np.array(part.published), 0)[0]) for part in known]
+    holds = [bool(cases(part.comparison, np.array(part.published), 0)[0]) for part in printed]
     return AGREE if all(holds) else DISAGREE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,15 +17,16 @@ from nnlib.evidence.tables import columns
 
 
 def published_numbers(published: Measured, measured: Measured) -> list[tuple[str, str, float, Values]]:
-    """Every published number of a run that we have, with ours that did not diverge: (run, measure, value, ours)."""
+    """Every published number of a run that we have: (run, measure, value, ours of each replica); one that diverged is
+    NaN."""
     found = []
     for run, numbers in published.items():
         for name, value in numbers.items():
             try:
-                ours = known(number(measured, f"{run}/{name}"))
+                ours = number(measured, f"{run}/{name}")
             except LookupError:
                 continue
-            if len(ours):
+            if len(known(ours)):
                 found.append((run, name, float(value), ours))
     return found
 
@@ -33,9 +35,13 @@ def fidelity_table(
     published: Measured, measured: Measured, *, confidence: float, chose_protocol: Sequence[str] = ()
 ) -> pd.DataFrame:
     """A row for each published number: our median with its interval, between which values our middle 90 % lie, our
-    lowest and highest, where the number falls among ours, and whether it helped to recover the protocol."""
+    lowest and highest, where the number falls among ours, and whether it helped to recover the protocol.
+
+    Replicas that diverged are left out.
+    """
     rows = []
     for run, name, value, ours in published_numbers(published, measured):
+        ours = known(ours)
         low, high = middle(ours)
         rows.append(
             {"run": run, "measure": name, "published": value}
@@ -47,41 +53,54 @@ def fidelity_table(
     return pd.DataFrame(rows)
 
 
-def baseline_table(published: Measured, measured: Measured, *, draws: int, seed: int) -> pd.DataFrame:
+def baseline_table(published: Measured, measured: Measured, chose_protocol: Sequence[str] = ()) -> pd.DataFrame:
     """How many of the published numbers lie in our range, beside how many of a study's that differs in nothing.
 
-    Such studies are drawn from our replicas, each run with a seed of its own as the published ones have: a replica of
-    each run is taken out, and its numbers are held against the range of the others.
+    Such a study is one replica of each run, each with a seed of its own as the published runs have: its numbers are
+    held against the range of the other replicas. All such studies are counted. Numbers that helped to recover the
+    protocol are left out, since they cannot speak against it; so are replicas that lack a number of their run, and runs
+    with fewer than two others.
 
     Returns
     -------
-    A row for all numbers and one for each run: how many numbers there are, how many published ones lie inside, the mean
-    and standard deviation of the drawn studies', and in which share of them no more lie inside.
+    A row for all numbers and one for each run: how many numbers there are, how many published ones lie inside; of the
+    studies that differ in nothing the mean and standard deviation of that count, and the probability that it is no
+    higher than the published one.
     """
-    random = np.random.default_rng(seed)
-    inside, drawn = {}, {}
-    for run in published:
-        numbers = list(published_numbers({run: published[run]}, measured))
-        if not numbers:
+    rows: list[dict[str, Any]] = []
+    all_numbers, all_inside, all_probabilities = 0, 0, np.ones(1)
+    for run, found in itertools.groupby(published_numbers(published, measured), key=lambda row: row[0]):
+        kept = [(value, ours) for _, name, value, ours in found if f"{run}/{name}" not in chose_protocol]
+        ours = np.array([values for _, values in kept])
+        ours = ours[:, ~np.isnan(ours).any(0)] if kept else np.empty((0, 0))
+        if ours.shape[1] < 2:
             continue
-        inside[run] = [ours.min() <= value <= ours.max() for *_, value, ours in numbers]
-        ours = np.array([values for *_, values in numbers]) if len({len(v) for *_, v in numbers}) == 1 else None
-        if ours is None or ours.shape[1] < 2:
-            continue
-        # A replica is outside the others' range where it alone is the lowest or the highest.
         ordered = np.sort(ours, axis=1)
+        values = np.array([[value] for value, _ in kept])
+        inside = int(((ordered[:, :1] <= values) & (values <= ordered[:, -1:])).sum())
+        # A replica is outside the others' range where it alone is the lowest or the highest.
         outside = (ours < ordered[:, 1:2]) | (ours > ordered[:, -2:-1])
-        drawn[run] = (~outside).sum(0)[random.integers(0, ours.shape[1], draws)]
-    rows = []
-    for name, runs in {"all": list(drawn), **{run: [run] for run in drawn}}.items():
-        if not runs:
-            continue
-        count, others = sum(sum(inside[run]) for run in runs), np.sum([drawn[run] for run in runs], axis=0)
-        rows.append(
-            {"run": name, "numbers": sum(len(inside[run]) for run in runs), "inside": count}
-            | {"expected": others.mean(), "deviation": others.std(), "probability": np.mean(others <= count)}
-        )
+        probabilities = np.bincount((~outside).sum(0), minlength=len(kept) + 1) / ours.shape[1]
+        rows.append(_baseline_row(run, len(kept), inside, probabilities))
+        all_numbers, all_inside = all_numbers + len(kept), all_inside + inside
+        all_probabilities = np.convolve(all_probabilities, probabilities)
+    if rows:
+        rows.insert(0, _baseline_row("all", all_numbers, all_inside, all_probabilities))
     return pd.DataFrame(rows, columns=["run", "numbers", "inside", "expected", "deviation", "probability"])
+
+
+def _baseline_row(run: str, numbers: int, inside: int, probabilities: Values) -> dict[str, Any]:
+    """`probabilities` of 0, 1, ... numbers inside, for a study that differs in nothing."""
+    counts = np.arange(len(probabilities))
+    expected = probabilities @ counts
+    return {
+        "run": run,
+        "numbers": numbers,
+        "inside": inside,
+        "expected": expected,
+        "deviation": np.sqrt(probabilities @ (counts - expected) ** 2),
+        "probability": probabilities[: inside + 1].sum(),
+    }
 
 
 def explanation_table(
@@ -103,11 +122,14 @@ def explanation_table(
         of_runs: dict[str, list[tuple[float, float]]] = {}
         for run, name, value, ours in published_numbers(published, measured):
             instead = _instead(explanation, run, name, measured, changed)
-            if instead is None or not len(instead):
+            if not len(instead):
                 continue
-            logarithmic = (found := measure(name)) is not None and found.kind == "cost"
-            fewest = min(len(ours), len(instead))
-            both = [log_likelihood(value, values[:fewest], logarithmic=logarithmic) for values in (ours, instead)]
+            found = measure(name)
+            logarithmic = found is not None and found.kind == "cost"
+            fewest = min(len(known(ours)), len(instead))
+            both = [
+                log_likelihood(value, values[:fewest], logarithmic=logarithmic) for values in (known(ours), instead)
+            ]
             of_runs.setdefault(run, []).append((both[0], both[1]))
         everything = [pair for pairs in of_runs.values() for pair in pairs]
         for run, pairs in ({"all": everything} | of_runs).items():
@@ -121,8 +143,9 @@ def explanation_table(
 
 def _instead(
     explanation: Explanation, run: str, name: str, measured: Measured, changed: Mapping[str, Measured]
-) -> Values | None:
-    """What stands for our values by the explanation; None where it says nothing of them."""
+) -> Values:
+    """What stands for our values by the explanation, those of replicas that diverged left out; none where it says
+    nothing of them."""
     source, key = measured, f"{run}/{name}"
     if explanation.change:
         source = changed.get(explanation.change, {})
@@ -131,21 +154,22 @@ def _instead(
     elif key in explanation.instead:
         key = explanation.instead[key]
     else:
-        return None
+        return np.empty(0)
     try:
         return known(number(source, key))
     except LookupError:
-        return None
+        return np.empty(0)
 
 
 def log_likelihood(value: float, values: Values, *, logarithmic: bool = False) -> float:
-    """The log density of a further value after these, if they are normal, or, above 0, their logarithms are.
+    """The log density of a further value after these, if they are normal, or, above 0, their logarithms are; NaN of
+    fewer than two values, or of equal ones.
 
     That is Student's t with n − 1 degrees of freedom around their mean, of scale s √(1 + 1/n): what remains of a normal
     distribution of unknown mean and variance (A. Gelman et al., *Bayesian Data Analysis* (2013), section 3.2).
     """
     n = len(values)
-    if not n or not np.ptp(values):
+    if n < 2 or not np.ptp(values) or (logarithmic and not (value > 0 and values.min() > 0)):
         return np.nan
     if logarithmic:
         # The density of v is that of log v, divided by v.
@@ -181,7 +205,12 @@ def crossed_variance(values: Any) -> dict[str, float]:
 
     Parameters
     ----------
-    values : (initial weights, shuffles), one value for each combination
+    values : (initial weights, shuffles), one value for each combination, at least two of each
+
+    Returns
+    -------
+    weights, shuffle, interaction : shares that add up to 1
+    deviation : the standard deviation of all three together, in the unit of the values
     """
     values = np.asarray(values, dtype=float)
     rows, columns_ = values.shape

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isqrt
 from typing import Any
 
 import pandas as pd
@@ -14,7 +15,7 @@ from nnlib.evidence.fidelity import baseline_table, crossed_variance, explanatio
 from nnlib.evidence.probability import probability_of_improvement, winner_shares
 from nnlib.evidence.selection import best_runs, median
 from nnlib.evidence.study import Claim, Comparison, Study
-from nnlib.evidence.tables import claim_table, columns, comparison_table, exact_counterpart, reasons
+from nnlib.evidence.tables import about_other_runs, claim_table, columns, comparison_table, reasons
 
 # Runs of each experiment of which the winner is found.
 COUNTS = (1, 2, 3, 5, 10, 20, 30)
@@ -29,7 +30,7 @@ class Rules:
     ----------
     confidence : of intervals, and 1 less the level of a family of claims
     margins : kind of measure → the difference that counts as none
-    resamples, seed : of the bootstrap
+    resamples, seed : of the bootstrap; the seed also of the winners of several runs
     """
 
     confidence: float
@@ -48,59 +49,54 @@ class Rules:
         return [found[claim.id] for claim in study.claims]
 
     def resampling(self) -> dict[str, Any]:
+        """The arguments of functions that resample."""
         return {"confidence": self.confidence, "resamples": self.resamples, "seed": self.seed}
 
 
 def claims_and_comparisons(study: Study, measured: Measured, rules: Rules) -> dict[str, pd.DataFrame]:
-    """The tables `claims` and `comparisons`; claims with the reasons why those that did not hold were made."""
+    """The tables `claims` and `comparisons`; claims with the reasons why those that do not hold were made."""
     verdicts = rules.verdicts(study, measured)
-    counterparts = _counterparts(study)
     claims = claim_table(verdicts, measured, **rules.resampling())
+    # The same claims, judged in the same families: about batch norm with its true derivative, and without margins.
+    exact = rules.verdicts(study.replace(claims=_of_exact_batchnorm(study)), measured)
+    without_margins = replace(rules, margins={}).verdicts(study, measured)
     claims["reasons"] = [
         "; ".join(
             reasons(
                 verdict.word,
                 verdict.own_numbers,
-                single,
-                bug=_other_word(exact_counterpart(verdict.claim, counterparts), verdict, measured, rules),
-                margin=_alone(verdict.claim, measured, rules, {}) is Word.SUPPORTED,
+                single_run,
+                bug=other.claim != verdict.claim and other.word is Word.SUPPORTED,
+                margin=without.word is Word.SUPPORTED,
             )
         )
         if verdict.claim.asked_by == "study"
         else ""
-        for verdict, single in zip(verdicts, claims["single_run"], strict=True)
+        for verdict, single_run, other, without in zip(
+            verdicts, claims["single_run"], exact, without_margins, strict=True
+        )
     ]
     return {"claims": claims, "comparisons": comparison_table(verdicts, measured, **rules.resampling())}
 
 
-def _counterparts(study: Study) -> dict[str, str]:
-    """Runs whose batch norm lacks its derivative → the same with it."""
+def _of_exact_batchnorm(study: Study) -> list[Claim]:
+    """The claims, those about a run whose batch norm lacks its derivative as they are about the same with it."""
     cells = study.four
     pairs = {cells.bn: cells.bn_exact, cells.bn_l2: cells.bn_l2_exact}
-    return {run: exact for run, exact in pairs.items() if run and exact}
-
-
-def _alone(claim: Claim, measured: Measured, rules: Rules, margins: Mapping[str, float]) -> Word:
-    """The word on a claim that is the only one."""
-    return decide([claim], measured, {}, margins=margins, confidence=rules.confidence)[0].word
-
-
-def _other_word(claim: Claim | None, verdict: Verdict, measured: Measured, rules: Rules) -> bool:
-    """Whether the claim about other runs is supported where this one is not."""
-    if claim is None or verdict.word is Word.SUPPORTED:
-        return False
-    return _alone(claim, measured, rules, rules.margins) is Word.SUPPORTED
+    instead = {run: exact for run, exact in pairs.items() if run and exact}
+    return [about_other_runs(claim, instead) for claim in study.claims]
 
 
 def fidelity(
-    study: Study, measured: Measured, changed: Mapping[str, Measured], rules: Rules, draws: int = 10_000
+    study: Study, measured: Measured, changed: Mapping[str, Measured], rules: Rules
 ) -> dict[str, pd.DataFrame]:
-    """The tables `fidelity`, `baseline` and `explanations`."""
+    """The tables `fidelity`, `baseline` and `explanations`; `changed` has the measures of the runs by the changes of
+    the protocol, by name."""
     return {
         "fidelity": fidelity_table(
             study.published, measured, confidence=rules.confidence, chose_protocol=study.chose_protocol
         ),
-        "baseline": baseline_table(study.published, measured, draws=draws, seed=rules.seed),
+        "baseline": baseline_table(study.published, measured, study.chose_protocol),
         "explanations": explanation_table(study.explanations, study.published, measured, changed),
     }
 
@@ -137,17 +133,23 @@ def _renamed(numbers: Mapping[str, Any], instead: str, name: str) -> dict[str, A
     return dict(numbers) | ({name: numbers[instead]} if instead in numbers else {})
 
 
-def crossed_table(crossed: Measured, replicas: int) -> pd.DataFrame:
-    """Of each run's test accuracies, initial weights crossed with shuffles: which share of their variance is whose."""
+def crossed_table(crossed: Measured) -> pd.DataFrame:
+    """Of each run's test accuracies, which share of their variance comes from the initial weights, which from the
+    shuffles.
+
+    `crossed` has as many initial weights as shuffles, one replica of each combination, those of one initial weights
+    next to each other. A run without two of each is left out.
+    """
     rows = []
-    for run, _numbers in crossed.items():
+    for run in crossed:
         values = number(crossed, f"{run}/test_accuracy")
-        if len(values) == replicas**2:
-            rows.append({"run": run} | crossed_variance(values.reshape(replicas, replicas)))
+        side = isqrt(len(values))
+        if side > 1:
+            rows.append({"run": run} | crossed_variance(values.reshape(side, side)))
     return pd.DataFrame(rows, columns=["run", "weights", "shuffle", "interaction", "deviation"])
 
 
-def winner_table(study: Study, measured: Measured, rules: Rules, draws: int = 4000) -> pd.DataFrame:
+def winner_table(study: Study, measured: Measured, rules: Rules, draws: int = 10_000) -> pd.DataFrame:
     """How often a study of n runs each names each of its four experiments the winner, by test accuracy."""
     runs = {run: number(measured, f"{run}/test_accuracy") for run in study.experiments if run in measured}
     if len(runs) < 2:

@@ -2,7 +2,7 @@
 
 Of n seeds, how many fall on one side? If a value is as likely to lie on either side of a bound, that number is binomial
 with a share of one half, whatever the distribution: skewed, with outliers, of two humps, or infinite where a replica
-diverged. So the sign test is exact, and so is the interval that it gives for the median. J. Dixon and A. Mood, *The
+diverged. So the sign test is exact, and so is the interval that it gives for the median. W. Dixon and A. Mood, *The
 Statistical Sign Test* (1946); W. Conover, *Practical Nonparametric Statistics* (1999).
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -42,17 +43,24 @@ def median_interval(values: Any, confidence: float) -> Interval:
 
     NaN is left out; infinities count. Fewer than six values have no 95 % interval.
     """
-    values = known(values)
+    values = np.sort(known(values))
     if not len(values):
         return UNKNOWN
     # Between two infinities of one sign NumPy finds NaN in the middle.
-    low, high = np.sort(values)[[(len(values) - 1) // 2, len(values) // 2]]
-    median = float(low if low == high else (low + high) / 2)
-    interval = stats.quantile_test(values, p=0.5).confidence_interval(confidence)
-    ends = (interval.low, interval.high)
-    return Interval(median, *map(float, ends)) if not np.isnan(ends).any() else Interval(median, np.nan, np.nan)
+    below, above = values[(len(values) - 1) // 2], values[len(values) // 2]
+    median = float(below if below == above else (below + above) / 2)
+    ends = _median_ranks(len(values), confidence)
+    return Interval(median, *(np.nan if rank is None else float(values[rank]) for rank in ends))
 
 
+@cache
+def _median_ranks(values: int, confidence: float) -> tuple[int, int] | tuple[None, None]:
+    """Which of so many sorted values, counted from 0, are the ends of the median's interval; None if none are."""
+    ends = stats.quantile_test(np.arange(values), p=0.5).confidence_interval(confidence)
+    return (None, None) if np.isnan([ends.low, ends.high]).any() else (int(ends.low), int(ends.high))
+
+
+@cache
 def share_interval(successes: int, trials: int, confidence: float) -> Interval:
     """A share with the exact interval of C. Clopper and E. Pearson (1934)."""
     if not trials:
@@ -69,34 +77,55 @@ def percentile_interval(values: Values, estimate: float, confidence: float) -> I
     return Interval(estimate, float(low), float(high))
 
 
+@cache
 def resample_weights(values: int, resamples: int, seed: int) -> Values:
     """(resamples, values): how much each value counts in resamples of them with replacement; rows add up to 1."""
     random = np.random.default_rng(seed)
-    return random.multinomial(values, np.full(values, 1 / values), size=resamples) / values
+    weights = random.multinomial(values, np.full(values, 1 / values), size=resamples) / values
+    weights.flags.writeable = False
+    return weights
 
 
+@cache
 def sign_p(successes: int, trials: int) -> float:
-    """The exact p-value, for both sides, of so many successes if each is as likely as not; 1 without trials."""
-    return float(stats.binomtest(successes, trials).pvalue) if trials else 1.0
+    """The exact p-value, for both sides, of so many successes if each is as likely as not; NaN without trials."""
+    return float(stats.binomtest(successes, trials).pvalue) if trials else np.nan
 
 
 def holm(p_values: Sequence[float]) -> Values:
-    """p-values corrected for how many there are, by S. Holm's step-down method (1979)."""
+    """p-values corrected for how many there are, by the step-down method of S. Holm (1979); NaN is left out."""
+    return _corrected(p_values, lambda steps: np.maximum.accumulate(steps))
+
+
+def hochberg(p_values: Sequence[float]) -> Values:
+    """p-values corrected for how many there are, by the step-up method of Y. Hochberg (1988); NaN is left out.
+
+    The largest p-value is not corrected: if even that reaches the level, all do. Needs the inequality of R. Simes
+    (1986), which holds for tests that depend on each other as those of one claim do: positively, or on both sides.
+    """
+    return _corrected(p_values, lambda steps: np.minimum.accumulate(steps[::-1])[::-1])
+
+
+def _corrected(p_values: Sequence[float], accumulate: Any) -> Values:
     p = np.asarray(p_values, dtype=float)
-    order = np.argsort(p, kind="stable")
-    corrected = np.empty_like(p)
-    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    order = np.argsort(p, kind="stable")[: len(known(p))]
+    corrected = np.full_like(p, np.nan)
+    corrected[order] = np.minimum(accumulate(p[order] * np.arange(len(order), 0, -1)), 1)
     return corrected
 
 
-def holm_levels(p_values: Sequence[float], level: float) -> list[float]:
-    """The level at which Holm's method tests each hypothesis; 0 for those that it no longer reaches."""
-    levels = [0.0] * len(p_values)
-    for rank, place in enumerate(np.argsort(p_values, kind="stable")):
-        own = level / (len(p_values) - rank)
-        if p_values[place] > own:
-            break
-        levels[place] = own
+def holm_levels(p_values: Sequence[float], level: float) -> Values:
+    """The level at which Holm's method tests each hypothesis, and at which it stops for all that it does not reject.
+
+    That is level / n for the smallest of n p-values, level / (n − 1) for the next if that one is rejected, and so on.
+    NaN is left out.
+    """
+    p = np.asarray(p_values, dtype=float)
+    tests = len(known(p))
+    rejected = int((holm(p_values) <= level).sum())
+    levels = np.full_like(p, np.nan)
+    ranks = np.minimum(np.arange(tests), min(rejected, tests - 1))
+    levels[np.argsort(p, kind="stable")[:tests]] = level / (tests - ranks)
     return levels
 
 

@@ -1,7 +1,7 @@
 """A study as data: its protocol, its runs, the numbers that it printed, what it claims, and how it was read.
 
-Everything else receives a `Study`; nothing else knows a run's name or a number of it. Read with pydantic alone, so
-that a file is checked in a moment.
+Everything else receives a `Study`; nothing else knows a run's name or a number of it. No module here takes long to
+import, so that a file is checked in a moment.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ from nnlib.records import Count, Float, NotNegative, Positive, Record, Text, Tru
 
 
 class Measure(NamedTuple):
-    """What kind of number a measure is, which decides its margin, and what stands for a replica that diverged."""
+    """A number that is measured of each replica.
+
+    Attributes
+    ----------
+    kind : decides its margin
+    words : what it is called
+    diverged : what stands for a replica that diverged; NaN where nothing can
+    """
 
     kind: Literal["accuracy", "cost", "weights", "other"]
     words: str
@@ -43,7 +50,7 @@ MEASURES = {
     "early_steps_validation_cost": Measure("cost", "mean validation cost over the first steps", math.inf),
     "early_epochs_train_cost": Measure("cost", "mean training cost over the first epochs", math.inf),
     "early_epochs_validation_cost": Measure("cost", "mean validation cost over the first epochs", math.inf),
-    "roughness": Measure("cost", "mean change of the training cost between evaluations", math.inf),
+    "roughness": Measure("cost", "mean absolute change of the training cost between evaluations", math.inf),
     "sum_squared_weights": Measure("weights", "Σ W²", math.inf),
     "log10_sum_squared_weights": Measure("weights", "log₁₀ Σ W²", math.inf),
     "steps": Measure("other", "steps"),
@@ -103,7 +110,7 @@ class RunEntry(Record):
     label : what figures and tables call it
     colour : the name of one of the report's colours
     settings : entries of `Settings` that are its own
-    added : a run that the study does not have, for comparison
+    added : whether it is a run for comparison that the study does not have
     """
 
     label: Text
@@ -117,7 +124,9 @@ class Cells(Record):
 
     Attributes
     ----------
-    batch_size : where a study has the four at several batch sizes
+    none, bn, l2, bn_l2 : neither batch norm nor L2, one of them, both
+    bn_exact, bn_l2_exact : the same with batch norm's true derivative
+    label : what these four are called, where a study has several of them
     """
 
     none: Name | None = None
@@ -129,7 +138,7 @@ class Cells(Record):
     label: str = ""
 
     def names(self) -> dict[str, str]:
-        """cell → run, of those that there are."""
+        """cell → run, of the cells that the study has."""
         return {cell: run for cell, run in self if cell != "label" and run}
 
 
@@ -140,8 +149,8 @@ class Comparison(Record):
     ----------
     of : "run/measure", the number itself; a list with `sum_of_signs`
     minus, over : a second one to subtract or to divide by; at most one of them
-    sum_of_signs : the quantity is the sum of the signs of the differences of two lists, in one replica
-    low, high : the region, without its ends
+    sum_of_signs : whether the quantity is the sum of the signs of the differences of two lists
+    low, high : the region, without its ends; one of them may be left out
     """
 
     of: Number | list[Number]
@@ -177,11 +186,10 @@ class Comparison(Record):
 
     @property
     def kind(self) -> str:
-        """The kind of measure whose margin applies: to a difference that is compared with 0."""
+        """The kind of measure whose margin applies; none but to a difference that is compared with 0."""
         found = measure(self.names[0].rpartition("/")[2])
-        return (
-            found.kind if found and self.minus and not self.sum_of_signs and {self.low, self.high} == {0, None} else ""
-        )
+        with_0 = self.minus and not self.sum_of_signs and {self.low, self.high} == {0, None}
+        return found.kind if found and with_0 else ""
 
 
 class Claim(Record):
@@ -192,7 +200,7 @@ class Claim(Record):
     id, says : its key, and the claim in a sentence of ours
     quote, section : the study's own words, and where they stand; none where its readers ask
     asked_by : "study", or "readers" for what its readers would ask
-    every : the claim is of every case ("the best of all"): one part that is contradicted refutes it
+    every : whether the claim is of every case ("the best of all"), so that one contradicted part contradicts it
     note : how its words were read
     comparisons : its parts
     """
@@ -256,6 +264,12 @@ class Explosion(Record):
     L2: Positive
     m_train: Count
     m_validation: Count
+
+    @model_validator(mode="after")
+    def _two_equations(self) -> Self:
+        if self.m_train == self.m_validation:
+            raise InputError(f"explosion: expected m_train and m_validation to differ, got {self.m_train} for both")
+        return self
 
 
 Answer = Literal["better", "worse", "same", "not run", "not reported"]
@@ -321,6 +335,16 @@ class Data(Record):
     validation: Count
 
 
+class Change(Record):
+    """A change of the claims after they were frozen: what was changed and why, and their digest since then."""
+
+    what: Text
+    claims: Text
+
+    def __str__(self) -> str:
+        return self.what
+
+
 class Frozen(Record):
     """When claims and rules were frozen.
 
@@ -328,13 +352,18 @@ class Frozen(Record):
     ----------
     claims : the SHA-256 of the claims, `Study.claims_digest`
     rules : the confidence, and the margins by kind of measure
-    changes : what was changed afterwards, and why
+    changes : of the claims since then
     """
 
     date: Text
     claims: Text
     rules: dict[Text, Float]
-    changes: list[Text] = []
+    changes: list[Change] = []
+
+    @property
+    def latest(self) -> str:
+        """The digest that the claims must have."""
+        return self.changes[-1].claims if self.changes else self.claims
 
 
 class Study(Record):
@@ -344,15 +373,15 @@ class Study(Record):
     ----------
     key, title, source : what it is called here, what it is called, and where it is
     protocol : what is known of how it was done, in words; what is not is not there
-    data, settings : what its runs have in common, as `Settings` has it; without them, its runs are not trained from
-    this
-        file alone
+    data, settings : what its runs have in common, as `Settings` has it; none where params.yaml says it
     runs : by name, those of its grid left out
     cells : which of them are the assignment's four experiments
+    same : run → the one that is the same configuration under another name
     published : run → measure → the number as printed; accuracies are fractions
     seconds : run → seconds of training
     counting : how it counts epochs and iterations
-    claims, left_out, explanations, explosion : see there
+    claims, left_out, explanations, explosion, frozen : see there
+    chose_protocol : the published numbers that helped to recover the protocol, so that they cannot confirm it
     conclusions : of a report, what it says of the assignment's four questions
     code, mistakes : what its code really does, and what of it is not what it says
     not_reproduced : why its runs are not trained
@@ -404,11 +433,14 @@ class Study(Record):
         for cells in self.cells:
             self._known("cells", cells.names().values())
         self._known("seconds", self.seconds)
+        self._known("same", [*self.same, *self.same.values()])
+        self._published("chose_protocol", self.chose_protocol)
         for explanation in self.explanations:
-            for number in [*explanation.instead, *explanation.instead.values()]:
-                run, _, name = number.partition("/")
-                if name not in self.published.get(run, {}):
-                    raise InputError(f"explanation {explanation.id}: expected a published number, got {number!r}")
+            where = f"explanation {explanation.id}"
+            self._published(where, [*explanation.instead, *explanation.instead.values()])
+            for name in [*explanation.measured, *explanation.measured.values()]:
+                if measure(name) is None:
+                    raise InputError(f"{where}: expected measures, got {name!r}")
         if self.explosion:
             self._known("explosion", [self.explosion.run])
             for cost in ("train_cost", "validation_cost"):
@@ -421,6 +453,12 @@ class Study(Record):
         for run in runs:
             if run not in known:
                 raise InputError(f"{where}: expected a run of {', '.join(sorted(known))}, got {run!r}")
+
+    def _published(self, where: str, numbers: Iterable[str]) -> None:
+        for number in numbers:
+            run, _, name = number.partition("/")
+            if name not in self.published.get(run, {}):
+                raise InputError(f"{where}: expected a published number, got {number!r}")
 
     @property
     def four(self) -> Cells:
@@ -467,18 +505,18 @@ class Study(Record):
                     )
 
     def claims_digest(self) -> str:
-        """SHA-256 of the claims."""
-        claims = [claim.model_dump(mode="json") for claim in self.claims]
+        """SHA-256 of the claims; an entry that is as it would be without being given counts as not given."""
+        claims = [claim.model_dump(mode="json", exclude_defaults=True) for claim in self.claims]
         return hashlib.sha256(json.dumps(claims, sort_keys=True).encode()).hexdigest()
 
 
 def fewest_replicas(claims: int, level: float) -> int:
-    """With how many replicas, all of one kind, the first of so many claims is decided: 2 · 2⁻ⁿ · claims ≤ level."""
+    """The fewest replicas that can decide one of so many claims, where all of them agree: 2 · 2⁻ⁿ ≤ level / claims."""
     return math.ceil(math.log2(2 * max(1, claims) / level))
 
 
 def merged(*records: Mapping[str, Any]) -> dict[str, Any]:
-    """One record over the other; sections entry by entry."""
+    """The records as one, the entries of later ones in place of earlier ones'; sections entry by entry."""
     result: dict[str, Any] = {}
     for record in records:
         for name, value in record.items():

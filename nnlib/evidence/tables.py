@@ -12,7 +12,7 @@ from nnlib.evidence.probability import probability_of_improvement, single_run_pr
 from nnlib.evidence.statistics import Interval
 from nnlib.evidence.study import Claim
 
-# From which share of single-run studies on a wrong claim counts as the luck of a seed.
+# Which share of single-run studies must report a claim for the luck of a seed to be a reason.
 LIKELY = 0.1
 
 
@@ -21,9 +21,9 @@ def claim_table(
 ) -> pd.DataFrame:
     """A row for each claim.
 
-    Columns: the claim, who asks, its verdict, how many parts it has and how they came out, p alone and corrected, the
-    level that it was tested at, what the study's own numbers say; how often a study of one run each would report it,
-    with its interval.
+    Columns: the claim, who asks, its verdict, how many parts it has and how they came out, the largest p-value of them
+    alone and corrected over the claims, the level that they were tested at, what the study's own numbers say; how often
+    a study of one run each would report the claim, with its interval.
     """
     rows = []
     for verdict in verdicts:
@@ -52,9 +52,9 @@ def comparison_table(
 ) -> pd.DataFrame:
     """A row for each comparison of each claim.
 
-    Columns: the claim, which of its comparisons, the margin; in how many of the replicas it held beyond the margin, lay
-    within it, on the other side; the share with its interval; the median with its interval; P(A > B) of two single runs
-    with its interval; p; the verdict; the published number and its percentile among ours.
+    Columns: the claim, which of its comparisons (from 0), the margin; in how many of the replicas it held beyond the
+    margin, lay within it, or on the other side; the share that held with its interval; the median with its interval;
+    P(A > B) of two single runs with its interval; p; the verdict; the published number and its percentile among ours.
     """
     rows = []
     for verdict in verdicts:
@@ -81,12 +81,18 @@ def comparison_table(
 
 
 def reasons(verdict: str, own_numbers: str, single_run: float, *, bug: bool, margin: bool) -> list[str]:
-    """Why a claim that was not supported was made all the same, as far as it can be computed.
+    """Why a claim that is not supported was made all the same, as far as it can be computed.
 
     Parameters
     ----------
-    bug : with the true derivative of batch norm the verdict is another
-    margin : without the margin it would be supported
+    single_run : the share of single-run studies that would report it
+    bug : about the runs with the true derivative of batch norm it is supported
+    margin : without the margins it is supported
+
+    Returns
+    -------
+    "bug", "own numbers" (they say otherwise), "not printed" (there are no numbers for it), "seed" (single runs often
+    show it), "margin"; none for a claim that is supported or not tested
     """
     if verdict in (Word.SUPPORTED, Word.NOT_TESTED):
         return []
@@ -100,19 +106,18 @@ def reasons(verdict: str, own_numbers: str, single_run: float, *, bug: bool, mar
     return [reason for reason, holds in found.items() if holds]
 
 
-def exact_counterpart(claim: Claim, counterparts: Mapping[str, str]) -> Claim | None:
-    """The claim about the runs with batch norm's true derivative; None if it speaks of no run that has one."""
-    if not any(name.partition("/")[0] in counterparts for name in claim.names):
-        return None
+def about_other_runs(claim: Claim, instead: Mapping[str, str]) -> Claim:
+    """The same claim about other runs: run → the one in its place; the claim itself where it speaks of none of them."""
 
-    def renamed(name: Any) -> Any:
-        if isinstance(name, list):
-            return [renamed(entry) for entry in name]
-        run, slash, measure = (name or "").partition("/")
-        return counterparts.get(run, run) + slash + measure or None
+    def renamed(name: str) -> str:
+        run, _, measure = name.partition("/")
+        return f"{instead.get(run, run)}/{measure}"
+
+    def part(value: str | list[str] | None) -> Any:
+        return [renamed(name) for name in value] if isinstance(value, list) else value and renamed(value)
 
     comparisons = [
-        comparison.replace(**{part: renamed(getattr(comparison, part)) for part in ("of", "minus", "over")})
+        comparison.replace(of=part(comparison.of), minus=part(comparison.minus), over=part(comparison.over))
         for comparison in claim.comparisons
     ]
     return claim.replace(comparisons=comparisons)
