@@ -25,8 +25,16 @@ def main(params: Parameters) -> None:
                 f"{', '.join(params.explanations.changes)}, got {explanation.change!r}"
             )
     for other in others:
-        other.configurations()
+        configurations = other.configurations()
         other.check_claims([])
+        if other.data and params.preprocess.examples:
+            few = other.data.share(params.preprocess.examples).train
+            for run_of, settings in configurations.items():
+                if settings.batch_size > few:
+                    raise InputError(
+                        f"preprocess.examples: expected as many as fill a mini-batch of {settings.batch_size} images, "
+                        f"which run {run_of} of {other.key} has; {params.preprocess.examples} leave it {few}"
+                    )
     if study.frozen and study.frozen.claims != study.claims_digest() and not study.frozen.changes:
         raise InputError(
             f"{STUDY}: frozen.claims: expected {study.claims_digest()}, got {study.frozen.claims}: the claims were "
