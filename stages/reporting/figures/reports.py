@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from stages.reporting.colours import BLUE, GREEN, GREY, INK, LINE, OCHRE, PAPER, PINK, RED, VIOLET
 from stages.reporting.figures.drawing import Drawing
-from stages.reporting.figures.style import WIDTH
+from stages.reporting.figures.style import WIDTH, only_words
 
 # The kinds of code as the picture names them, in its order, each in a colour and under a heading of its own. All below
 # the first leave batch norm's derivative out.
@@ -89,7 +89,10 @@ def rows(reports: pd.DataFrame, differences: pd.DataFrame, question: str) -> lis
 
 
 def draw(panels: Mapping[str, Sequence[Row]], width: float = WIDTH) -> Figure:
-    """A panel for each question, below each other, on a page of that width in inches."""
+    """A panel for each question that has rows, below each other, on a page of that width in inches."""
+    panels = {question: those for question, those in panels.items() if those}
+    if not panels:
+        return only_words("No report prints two experiments that could be compared.")
     heights = [len(those) + GAP * len({row.kind for row in those}) for those in panels.values()]
     figure = Figure(figsize=(width, sum(0.2 * height + 0.75 for height in heights)), layout="constrained")
     axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
