@@ -5,11 +5,13 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from pipeline import REPOSITORY
 from ruamel.yaml import YAML
 from scipy import stats
 
-from nnlib.core.settings import Settings
+from nnlib.core.settings import Settings, Stopping
+from nnlib.core.training import StoppingRule
 from nnlib.errors import InputError
 from nnlib.evidence.mistakes import MISTAKES
 from nnlib.evidence.reports import (
@@ -142,6 +144,17 @@ def test_fewer_images_than_a_mini_batch_are_said_before(folder):
         InputError, match=r"preprocess.examples: .* 64 images, which run bn of report has; 75 leave it 60"
     ):
         check.main(params)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "stops"),
+    [([0.8, 0.9, 0.9, 0.91], False), ([0.8, 0.9, 0.89], True), ([0.9, 0.89], True), ([0.9, 0.9, 0.9], False)],
+    ids=str,
+)
+def test_a_rule_that_stops_at_the_first_decline_goes_on_where_nothing_changes(accuracies, stops):
+    rule = StoppingRule(Stopping(quantity="validation_accuracy", rule="no_decline", patience=1))
+    stopped = [bool(rule.evaluate(torch.tensor(0.0), torch.tensor(accuracy))[0]) for accuracy in accuracies]
+    assert stopped == [False] * (len(accuracies) - 1) + [stops]
 
 
 # Counted
