@@ -25,8 +25,16 @@ def main(params: Parameters) -> None:
                 f"{', '.join(params.explanations.changes)}, got {explanation.change!r}"
             )
     for other in others:
-        other.configurations()
+        configurations = other.configurations()
         other.check_claims([])
+        if other.data and params.preprocess.examples:
+            few = other.data.share(params.preprocess.examples).train
+            for run_of, settings in configurations.items():
+                if settings.batch_size > few:
+                    raise InputError(
+                        f"preprocess.examples: expected as many as fill a mini-batch of {settings.batch_size} images, "
+                        f"which run {run_of} of {other.key} has; {params.preprocess.examples} leave it {few}"
+                    )
     check_freeze(study, params)
     for name, asked in (("crossed", params.chance.crossed), ("split_replicas", params.chance.split_replicas)):
         if asked > params.replicas:

@@ -21,6 +21,8 @@ RUNS = REPORTS / "runs"
 GRID, EXPLANATIONS, CHANCE, STUDIES_RUNS = "grid", "explanations", "chance", "studies"
 WEIGHT_TABLE = REPORTS / "weight-diff.csv"
 VERDICTS = REPORTS / "verdicts"
+# A folder in VERDICTS beside those of the studies: what all of them say together.
+TOGETHER = "reports"
 FIRST_HALF = REPORTS / "first-half"
 SUMMARY = REPORTS / "summary.json"
 FIGURES = REPORTS / "figures"

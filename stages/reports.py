@@ -29,8 +29,8 @@ def main(params: Parameters) -> None:
             continue
         some = next(iter(configurations.values()))
         if study.data:
-            split = study.data.train, study.data.validation
-            both = report_sets(*images, *split, examples=params.preprocess.examples)
+            share = study.data.share(params.preprocess.examples)
+            both = report_sets(*images, share.train, share.validation, test=params.preprocess.examples)
         else:
             both = sets(load_tensors(DATASET))
         data = training_data(both, some)

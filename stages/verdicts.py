@@ -9,8 +9,9 @@ import pandas as pd
 from nnlib.data.files import write_csv, write_json
 from nnlib.evidence import judgement, selection, tables
 from nnlib.evidence.judgement import Rules
+from nnlib.evidence.reports import Report, report_tables
 from stages.parameters import Parameters
-from stages.paths import CHANCE, EXPLANATIONS, GRID, RUNS, STUDIES_RUNS, SUMMARY, VERDICTS
+from stages.paths import CHANCE, EXPLANATIONS, GRID, RUNS, STUDIES_RUNS, SUMMARY, TOGETHER, VERDICTS
 from stages.program import run
 from stages.studies import load_others, load_study
 
@@ -39,11 +40,16 @@ def main(params: Parameters) -> None:
     }
     for name, table in found.items():
         write_csv(VERDICTS / study.key / f"{name}.csv", table)
+    reports = [Report(study, measured)]
     for other in load_others():
         there = read([RUNS / STUDIES_RUNS / other.key])
+        reports.append(Report(other, there))
         if other.claims and there:
             for name, table in judgement.claims_and_comparisons(other, there, rules).items():
                 write_csv(VERDICTS / other.key / f"{name}.csv", table)
+    together = report_tables(reports, reports[0], confidence=evidence.confidence, seed=evidence.seed)
+    for name, table in together.items():
+        write_csv(VERDICTS / TOGETHER / f"{name}.csv", table)
     words = found["claims"].query("asked_by == 'study'")["verdict"].tolist()
     write_json(SUMMARY, judgement.summary(study, measured, list(grid["run"]), words))
     print(f"{len(words)} claims of the study: {judgement.said(words)}")

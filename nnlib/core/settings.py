@@ -31,6 +31,7 @@ INITIALIZATIONS: dict[str, Callable[[int, int], float]] = {
 STOPPING_RULES: dict[str, Callable[[Any, Any, float], Any]] = {
     "improvement": lambda value, best, threshold: value < best - threshold,
     "change": lambda value, last, threshold: abs(value - last) > threshold,
+    "no_decline": lambda value, best, threshold: value <= best + threshold,
 }
 
 # Networks may compute in float32, which ends at 3.4e38 and below 1e-38 is less exact, or 0.
@@ -95,12 +96,17 @@ class Stopping(Record):
     quantity: Literal["validation_cost", "validation_accuracy"] = Field(
         "validation_cost", description="what is watched"
     )
-    rule: Literal["improvement", "change"] = Field(
-        "improvement", description="what counts as progress: a new best value, or any change since the last evaluation"
+    rule: Literal["improvement", "change", "no_decline"] = Field(
+        "improvement",
+        description="what counts as progress: a new best value, any change since the last evaluation, or no decline "
+        "from the best",
     )
     eval_every: Count = Field(100, description="gradient steps from one evaluation to the next")
     patience: Count = Field(100, description="evaluations in a row without progress that end a run")
-    threshold: NotNegative = Field(0.0, description="how much of a change, or of an improvement, counts as progress")
+    threshold: NotNegative = Field(
+        0.0,
+        description="how much of a change, or of an improvement, counts as progress, or of a decline does not matter",
+    )
     returns: Literal["best", "last"] = Field(
         "best", description="the parameters of the best evaluation, or of the last step"
     )

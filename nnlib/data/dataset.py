@@ -170,7 +170,7 @@ def report_sets(
     training: int,
     validation: int,
     *,
-    examples: int = 0,
+    test: int = 0,
     seed: int = 0,
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """(X, Y) of "train" and "validation" from MNIST's training images, in a random order, and of its "test" set.
@@ -179,20 +179,21 @@ def report_sets(
     ----------
     train, official : (images, labels) as in `preprocess`
     training, validation : how many images of each
-    examples : for a quick look: as if there were only so many training images, of each set that share; 0 takes all
+    test : of the test set the first so many; 0 takes all
     seed : of the order
     """
     (images, labels), official = images_and_labels("train", train), images_and_labels("official", official)
-    share = min(1.0, examples / len(images)) if examples else 1.0
-    counts = [max(1, int(count * share)) for count in (training, validation, len(official[0]))]
+    if training + validation > len(images):
+        raise InputError(
+            f"training, validation: expected at most {len(images)} images together, got {training} and {validation}"
+        )
     order = torch.randperm(len(images), generator=Generator("cpu").manual_seed(seed), device="cpu")
-    first, second = order[: counts[0]], order[counts[0] : counts[0] + counts[1]]
-    if len(second) < counts[1]:
-        raise InputError(f"training, validation: expected at most {len(images)} images together, got {counts[:2]}")
+    first, second = order[:training], order[training : training + validation]
+    tests = test or len(official[0])
     parts = {
         "train": (images[first], labels[first]),
         "validation": (images[second], labels[second]),
-        "test": (official[0][: counts[2]], official[1][: counts[2]]),
+        "test": (official[0][:tests], official[1][:tests]),
     }
     return {name: (flatten(normalize(pixels)), one_hot(digits)) for name, (pixels, digits) in parts.items()}
 

@@ -36,7 +36,8 @@ def replica_table(
     """One row for each replica: accuracies (fractions), final costs, the curves' height, weights, and how it ended.
 
     A replica that diverged has no accuracies and no costs (NaN), at the end or over its run. `sum_squared_weights`,
-    `mean_W1`, `std_W1` and so on are of the parameters that the run returned; NaN where those are not finite.
+    `mean_W1`, `std_W1`, `mean_abs_W1` and so on are of the parameters that the run returned; NaN where those are not
+    finite.
     """
     ended = torch.where(run.running, run.step, torch.maximum(run.stopped_at, run.diverged_at))
     last = (run.steps[:, None] == ended).int().argmax(0)
@@ -58,6 +59,7 @@ def replica_table(
         if name.startswith("W"):
             columns[f"mean_{name}"] = W.double().mean((-2, -1))
             columns[f"std_{name}"] = W.double().std((-2, -1), correction=0)
+            columns[f"mean_abs_{name}"] = W.double().abs().mean((-2, -1))
     columns |= history_measures(run, early)
     columns["log10_sum_squared_weights"] = columns["sum_squared_weights"].log10()
     columns |= {"steps": ended, "stopped_at": run.stopped_at, "diverged_at": run.diverged_at}

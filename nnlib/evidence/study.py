@@ -13,10 +13,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from nnlib.core.settings import Settings
 from nnlib.errors import InputError
+from nnlib.evidence.mistakes import AXIS, BRACKETS, COST_ONLY, DERIVATIVE, MATRIX, MISTAKES, OFF, TOO_SMALL
 from nnlib.records import Count, Float, NotNegative, Positive, Record, Text, Truth
 
 
@@ -61,6 +62,7 @@ MEASURES = {
 LAYER_MEASURES = {
     "mean_W": Measure("weights", "mean of W"),
     "std_W": Measure("weights", "standard deviation of W"),
+    "mean_abs_W": Measure("weights", "mean of |W|"),
 }
 # Measures that follow from others, of our runs and of published numbers alike.
 DERIVED = {"generalization_gap": ("train_accuracy", "validation_accuracy")}
@@ -75,6 +77,8 @@ def measure(name: str) -> Measure | None:
 
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,59}$")]
+Address = Annotated[str, Field(pattern=r"^https://\S+$")]
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 Number = Annotated[str, Field(pattern=r"^[^/\s]+/[^/\s]+$")]
 """run/measure"""
 
@@ -85,21 +89,30 @@ def _known_measure(name: str) -> str:
     return name
 
 
+MeasureName = Annotated[str, AfterValidator(_known_measure)]
+
+
 class Source(Record):
     """Where the study can be read.
 
     Attributes
     ----------
-    where : repository and files, or what it is
+    where : the files in it, or what it is
     address : its public address, if it has one
     commit : the version that was read
     code_read : whether its code was read, or its text alone
     """
 
     where: Text
-    address: Text | None = None
-    commit: Text | None = None
+    address: Address | None = None
+    commit: Commit | None = None
     code_read: Truth = False
+
+    @model_validator(mode="after")
+    def _can_be_opened(self) -> Self:
+        if self.code_read and not (self.address and self.commit):
+            raise InputError("expected address and commit, since its code was read")
+        return self
 
 
 class RunEntry(Record):
@@ -272,17 +285,32 @@ class Explosion(Record):
         return self
 
 
-Answer = Literal["better", "worse", "same", "not run", "not reported"]
+# The questions of the assignment: each compares two of its four experiments.
+QUESTIONS = {"bn_vs_none": ("bn", "none"), "l2_vs_none": ("l2", "none"), "bn_l2_vs_l2": ("bn_l2", "l2")}
+FOUR = ("none", "bn", "l2", "bn_l2")
+
+Answer = Literal["better", "worse", "same"]
 
 
 class Conclusions(Record):
-    """What a report says, or, without a sentence, what its numbers say; of the cells of the assignment."""
+    """What a report says of the assignment's questions in words, by test accuracy; none where it says nothing.
 
-    bn_vs_none: Answer
-    l2_vs_none: Answer
-    bn_l2_vs_l2: Answer
-    winner: Literal["none", "bn", "l2", "bn_l2", "dropout", "not reported"]
+    Attributes
+    ----------
+    bn_vs_none, l2_vs_none, bn_l2_vs_l2 : what the first is, compared with the second
+    winner : the best of all
+    words : what else it says, in words of ours
+    """
+
+    bn_vs_none: Answer | None = None
+    l2_vs_none: Answer | None = None
+    bn_l2_vs_l2: Answer | None = None
+    winner: Literal["none", "bn", "l2", "bn_l2", "dropout"] | None = None
     words: list[Text] = []
+
+
+# exp(−α λ/m · steps) above this: L2 shrinks the weights by less than one percent, too little to matter.
+NO_SHRINKAGE = 0.99
 
 
 class Code(Record):
@@ -290,19 +318,32 @@ class Code(Record):
 
     Attributes
     ----------
-    batchnorm : over what it normalizes
+    batchnorm : over what it normalizes; "none" if it has no batch norm
     derivative : whether its backward pass has the derivative of batch norm
+    off_in_prediction : its networks with batch norm are evaluated without
     L2_gradient : what it adds to the gradient of a weight; "none" if λ is in the cost alone
-    L2, steps, learning_rate, m : from which follows how far L2 alone shrinks a weight; of the run with L2
+    L2, m, learning_rate, steps : of the run with L2, from which follows how far L2 alone shrinks a weight
     """
 
     batchnorm: Literal["per unit", "whole matrix", "per example", "no normalization", "unknown", "none"] = "unknown"
-    derivative: Literal["exact", "left out", "unknown", "none"] = "unknown"
+    derivative: Literal["exact", "left out", "unknown"] = "unknown"
+    off_in_prediction: Truth = False
     L2_gradient: Literal["λ/m W", "λ W", "none", "unknown"] = "unknown"
     L2: NotNegative | None = None
-    steps: Count | None = None
-    learning_rate: Positive = 0.009
     m: Count | None = None
+    learning_rate: Positive = 0.009
+    steps: Count | None = None
+
+    @property
+    def kind(self) -> str:
+        """What its batch norm really is, in a few words: batch norm, or what is otherwise, the gravest first."""
+        if self.batchnorm in ("unknown", "none"):
+            return "unknown"
+        if self.batchnorm != "per unit":
+            return self.batchnorm
+        if self.off_in_prediction:
+            return "off in prediction"
+        return {"exact": "batch norm", "left out": "derivative left out"}.get(self.derivative, "unknown")
 
     @property
     def shrinkage(self) -> float | None:
@@ -310,17 +351,41 @@ class Code(Record):
         if self.L2_gradient == "none":
             return 1.0
         divided = {"λ/m W": self.m, "λ W": 1}.get(self.L2_gradient)
-        if None in (divided, self.L2, self.steps):
+        if divided is None or self.L2 is None or self.steps is None:
             return None
-        return math.exp(-self.learning_rate * float(self.L2 or 0) / float(divided or 1) * float(self.steps or 0))
+        return math.exp(-self.learning_rate * self.L2 / divided * self.steps)
+
+    @property
+    def L2_acts(self) -> bool | None:
+        """Whether L2 can make a difference; None if it is not known."""
+        return None if self.shrinkage is None else self.shrinkage <= NO_SHRINKAGE
+
+    @property
+    def mistakes(self) -> list[str]:
+        """Those of nnlib/evidence/mistakes.py that follow from it."""
+        found = {
+            DERIVATIVE: self.derivative == "left out",
+            MATRIX: self.batchnorm == "whole matrix",
+            AXIS: self.batchnorm == "per example",
+            BRACKETS: self.batchnorm == "no normalization",
+            OFF: self.off_in_prediction,
+            COST_ONLY: self.L2_gradient == "none",
+            TOO_SMALL: self.L2_gradient != "none" and self.L2_acts is False,
+        }
+        return [name for name, made in found.items() if made]
 
 
-class Mistake(Record):
-    """What the code of a report does otherwise than it says: its name, from `nnlib.check` where that knows it, and what
-    follows from it here."""
+def _known_mistake(name: str) -> str:
+    if name not in MISTAKES:
+        raise ValueError(f"one of {', '.join(MISTAKES)}")
+    return name
 
-    name: Text
-    says: Text
+
+MistakeName = Annotated[str, AfterValidator(_known_mistake)]
+
+
+IMAGES = 60_000  # MNIST's training images
+PIXELS, CLASSES = 784, 10
 
 
 class Data(Record):
@@ -333,6 +398,17 @@ class Data(Record):
 
     train: Count
     validation: Count
+
+    @model_validator(mode="after")
+    def _of_the_training_images(self) -> Self:
+        if self.train + self.validation > IMAGES:
+            raise InputError(f"expected at most {IMAGES} images together, got {self.train} and {self.validation}")
+        return self
+
+    def share(self, examples: int) -> Data:
+        """The same of the first so many images; 0 takes all."""
+        part = min(1.0, examples / IMAGES) if examples else 1.0
+        return Data(train=max(1, int(self.train * part)), validation=max(1, int(self.validation * part)))
 
 
 class Change(Record):
@@ -373,17 +449,23 @@ class Study(Record):
     ----------
     key, title, source : what it is called here, what it is called, and where it is
     protocol : what is known of how it was done, in words; what is not is not there
-    data, settings : what its runs have in common, as `Settings` has it; none where params.yaml says it
+    data : the images of its runs; without it, those of params.yaml
+    settings : what its runs have in common, as `Settings` has it; of the study of params.yaml that is there
     runs : by name, those of its grid left out
-    cells : which of them are the assignment's four experiments
+    cells : which of its runs are the assignment's four experiments; several, where it has them several times
+    vote : which of several cells count where each report has one vote: the first, or of each the best run, if that is
+        what the report compares
+    one_seed : all its runs start from the same initial weights and order of examples; else from others each
     same : run → the one that is the same configuration under another name
     published : run → measure → the number as printed; accuracies are fractions
     seconds : run → seconds of training
     counting : how it counts epochs and iterations
     claims, left_out, explanations, explosion, frozen : see there
     chose_protocol : the published numbers that helped to recover the protocol, so that they cannot confirm it
+    measured_otherwise : measures of which its numbers cannot be compared with ours, and why
     conclusions : of a report, what it says of the assignment's four questions
-    code, mistakes : what its code really does, and what of it is not what it says
+    code : what its code really does
+    mistakes : a kind of `nnlib.evidence.mistakes` → how it shows here; those that `code` tells are not repeated
     not_reproduced : why its runs are not trained
     deviations : in what the reproduction is not as the report has it
     doubtful : why it is left out of all counts
@@ -397,6 +479,8 @@ class Study(Record):
     settings: dict[Text, Any] = {}
     runs: dict[Name, RunEntry] = {}
     cells: list[Cells] = []
+    vote: Literal["first", "best"] = "first"
+    one_seed: Truth = False
     same: dict[Name, Name] = {}
     published: dict[Name, dict[Text, Float]] = {}
     seconds: dict[Name, Positive] = {}
@@ -407,9 +491,10 @@ class Study(Record):
     explosion: Explosion | None = None
     chose_protocol: list[Number] = []
     frozen: Frozen | None = None
-    conclusions: Conclusions | None = None
-    code: Code | None = None
-    mistakes: list[Mistake] = []
+    measured_otherwise: dict[MeasureName, Text] = {}
+    conclusions: Conclusions = Conclusions()
+    code: Code = Code()
+    mistakes: dict[MistakeName, Text] = {}
     not_reproduced: Text | None = None
     deviations: list[Text] = []
     doubtful: Text | None = None
@@ -435,6 +520,15 @@ class Study(Record):
         self._known("seconds", self.seconds)
         self._known("same", [*self.same, *self.same.values()])
         self._published("chose_protocol", self.chose_protocol)
+        for name, (one, other) in QUESTIONS.items():
+            answer = getattr(self.conclusions, name)
+            if answer and not all(self.four.names().get(cell) in self.published for cell in (one, other)):
+                raise InputError(f"conclusions.{name}: expected published numbers of {one} and {other}, got {answer!r}")
+        for name in self.mistakes:
+            if name in self.code.mistakes:
+                raise InputError(f"mistakes: {name}: expected only what code does not tell already")
+        if self.runs and self.not_reproduced:
+            raise InputError("not_reproduced: expected none beside runs, which are trained; or deviations")
         for explanation in self.explanations:
             where = f"explanation {explanation.id}"
             self._published(where, [*explanation.instead, *explanation.instead.values()])
@@ -478,15 +572,27 @@ class Study(Record):
         Raises
         ------
         InputError
-            If they are no settings, with the run.
+            If they are no settings, or cannot be trained on its data, with the run.
         """
         found = {}
         for name in self.runs if runs is None else runs:
             try:
                 found[name] = Settings(**merged(common or {}, self.settings, self.runs[name].settings))
+                self._can_be_trained(found[name])
             except InputError as error:
                 raise InputError(f"{self.key}: runs.{name}: {error}") from None
         return found
+
+    def _can_be_trained(self, settings: Settings) -> None:
+        first, last = settings.layers_dims[0], settings.layers_dims[-1]
+        if (first, last) != (PIXELS, CLASSES):
+            raise InputError(
+                f"layers_dims: expected {PIXELS} pixels first and {CLASSES} classes last, got {first}, {last}"
+            )
+        if self.data and settings.batch_size > self.data.train:
+            raise InputError(
+                f"batch_size: expected at most the {self.data.train} training images, got {settings.batch_size}"
+            )
 
     def check_claims(self, runs: Iterable[str]) -> None:
         """That claims speak of these runs, or of published ones.
