@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from nnlib.evidence.claims import Measured, as_diverged
+from nnlib.evidence.claims import Measured
 from nnlib.evidence.fidelity import fidelity_table, implied_weights
 from nnlib.evidence.mistakes import MISTAKES
 from nnlib.evidence.probability import winner_shares
@@ -70,7 +70,7 @@ class Report:
             for cell, run in cells.names().items():
                 runs.setdefault(cell, []).append(run if run in self.measured else self.study.same.get(run, run))
         return {
-            cell: np.max([as_diverged(ACCURACY, np.asarray(self.measured[run][ACCURACY], float)) for run in names], 0)
+            cell: np.max([diverged_below(self.measured[run][ACCURACY]) for run in names], 0)
             for cell, names in runs.items()
             if all(run in self.measured for run in names)
         }
@@ -125,6 +125,11 @@ class Report:
             return winner_shares(four, [1], draws=DRAWS, seed=seed)[1]
         best = np.argmax(list(four.values()), 0)
         return {cell: float(np.mean(best == place)) for place, cell in enumerate(four)}
+
+
+def diverged_below(accuracies: Values) -> Values:
+    """Those of the replicas that diverged are below all others."""
+    return np.nan_to_num(np.asarray(accuracies, dtype=float), nan=-np.inf)
 
 
 def _less(one: Values, other: Values) -> Values:
