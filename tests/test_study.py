@@ -54,8 +54,8 @@ def test_a_study_is_read():
     study = read_study(SMALL)
     assert study.experiments == ["a", "b"]
     assert study.claims[0].names == ["b/test_accuracy", "a/test_accuracy"]
-    assert study.configurations({"layers_dims": [4, 3], "L2": 0.5})["a"].L2 == 0.5
-    assert study.configurations({"layers_dims": [4, 3], "L2": 0.5})["b"].L2 == 0.1
+    assert study.configurations({"layers_dims": [784, 10], "L2": 0.5})["a"].L2 == 0.5
+    assert study.configurations({"layers_dims": [784, 10], "L2": 0.5})["b"].L2 == 0.1
 
 
 LISTS = {"of": ["a/mean_W1", "a/mean_W2"], "minus": ["b/mean_W1"], "sum_of_signs": True, "low": 0.0}
@@ -124,7 +124,7 @@ def test_a_claim_is_about_a_run_that_there_is():
 def test_settings_that_are_none_are_named_with_their_run():
     study = read_study(changed(["runs", "b", "settings"], {"l2": 0.1}))
     with pytest.raises(InputError, match=r"small: runs\.b: l2: no such entry"):
-        study.configurations({"layers_dims": [4, 3]})
+        study.configurations({"layers_dims": [784, 10]})
 
 
 def test_a_file_is_named_as_its_study(tmp_path):
