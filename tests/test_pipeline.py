@@ -356,11 +356,16 @@ MISTAKES = {
     ),
     "run": (
         STUDY,
-        "experiment-3/std_W1",
-        "experiment-33/std_W1",
+        "{of: experiment-3/std_W1",
+        "{of: experiment-33/std_W1",
         r"study: claim l2-weight-spread: .*, got 'experiment-33'",
     ),
-    "measure": (STUDY, "experiment-3/std_W1", "experiment-3/sd_W1", r".*: experiment-3/sd_W1: expected a measure of"),
+    "measure": (
+        STUDY,
+        "{of: experiment-3/std_W1",
+        "{of: experiment-3/sd_W1",
+        r".*: experiment-3/sd_W1: expected a measure of",
+    ),
     "bound": (STUDY, "low: 0.0}", "low: '0'}", r".*comparisons\.0\.low: expected a number, got '0'"),
     "id": (
         STUDY,

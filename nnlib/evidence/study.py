@@ -519,7 +519,6 @@ class Study(Record):
             self._known("cells", cells.names().values())
         self._known("seconds", self.seconds)
         self._known("same", [*self.same, *self.same.values()])
-        self._published("chose_protocol", self.chose_protocol)
         for name, (one, other) in QUESTIONS.items():
             answer = getattr(self.conclusions, name)
             if answer and not all(self.four.names().get(cell) in self.published for cell in (one, other)):
@@ -540,6 +539,7 @@ class Study(Record):
             for cost in ("train_cost", "validation_cost"):
                 if cost not in self.published.get(self.explosion.run, {}):
                     raise InputError(f"explosion: expected {cost} among the published numbers of {self.explosion.run}")
+        self._published("chose_protocol", self.chose_protocol)
         return self
 
     def _known(self, where: str, runs: Iterable[str]) -> None:
