@@ -204,14 +204,14 @@ def test_what_more_epochs_bring():
 
 
 def test_undertrained_is_told_from_collapsed():
-    measured = accuracies(a=[0.5, 0.5, 0.9, np.nan], b=[0.5, 0.9, 0.8, np.nan], c=[0.9, 0.5, 0.9, 0.9])
+    measured = accuracies(a=[0.5, 0.5, 0.7, np.nan], b=[0.5, 0.9, 0.8, np.nan], c=[0.9, 0.5, 0.9, 0.9])
     assert failures(GRID, measured, 0.8).to_numpy().tolist() == [
-        ["collapsed", "undertrained", "", "diverged"],
+        ["collapsed", "undertrained", "undertrained", "diverged"],
         ["collapsed", "", "", "diverged"],  # the threshold itself passes
         ["", "collapsed", "", ""],
     ]
     table = failure_table(GRID, measured, 0.8).set_index("run")
-    assert table.loc["a"].to_dict() == {"replicas": 4, "undertrained": 1, "collapsed": 1, "diverged": 1}
+    assert table.loc["a"].to_dict() == {"replicas": 4, "undertrained": 2, "collapsed": 1, "diverged": 1}
     assert len(failure_table(GRID, accuracies(a=[0.9], b=[0.9], c=[0.9]), 0.8)) == 0
 
 

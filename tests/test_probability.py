@@ -86,6 +86,12 @@ def test_what_depends_on_one_run_alone_is_counted_over_its_replicas():
     assert single_run(ratio, measured=measured).estimate == pytest.approx(2 / 4)  # 1 / 0 and 3 / 9
 
 
+def test_a_study_of_single_runs_knows_no_margin():
+    measured = {"a": {"test_accuracy": np.array([0.9, 0.901])}, "b": {"test_accuracy": np.array([0.9, 0.9])}}
+    one = {"of": "a/test_accuracy", "minus": "b/test_accuracy", "low": 0.0}
+    assert single_run(one, measured=measured).estimate == pytest.approx(1 / 2)
+
+
 def test_where_all_combinations_agree_the_interval_is_that_of_as_many_studies():
     measured = {"a": {"mean_W1": np.full(50, 2.0)}, "b": {"mean_W1": np.full(50, 1.0)}}
     one = {"of": "a/mean_W1", "minus": "b/mean_W1"}

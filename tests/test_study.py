@@ -1,6 +1,8 @@
 """A study as data: what a file may say, each mistake in one line that names it, and what is frozen."""
 
 import copy
+import hashlib
+import json
 
 import pytest
 from pipeline import REPOSITORY
@@ -205,6 +207,7 @@ def test_other_rules_than_those_that_were_frozen_are_said(capsys):
 
 def test_a_digest_is_of_what_the_claims_say():
     digest = read_study(SMALL).claims_digest()
+    assert digest == hashlib.sha256(json.dumps(SMALL["claims"], sort_keys=True).encode()).hexdigest()
     assert read_study(changed([*CLAIM, "every"], False)).claims_digest() == digest  # as it is without
     assert read_study(changed(["title"], "Another")).claims_digest() == digest
     assert read_study(changed([*CLAIM, "note"], "read so")).claims_digest() != digest

@@ -124,8 +124,7 @@ def holm_levels(p_values: Sequence[float], level: float) -> Values:
     tests = len(known(p))
     rejected = int((holm(p_values) <= level).sum())
     levels = np.full_like(p, np.nan)
-    ranks = np.minimum(np.arange(tests), min(rejected, tests - 1))
-    levels[np.argsort(p, kind="stable")[:tests]] = level / (tests - ranks)
+    levels[np.argsort(p, kind="stable")[:tests]] = level / (tests - np.minimum(np.arange(tests), rejected))
     return levels
 
 
