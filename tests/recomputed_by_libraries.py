@@ -111,9 +111,8 @@ def finding(part, frame, published, margins, evidence):
     row |= {"against": int((~held & ~within & ~np.isnan(values)).sum())}
     row |= {"share": k / n, "share_low": share_low, "share_high": share_high}
     row |= {"median": median, "median_low": low, "median_high": high}
-    row["leading"] = "supported" if 2 * k > n else "contradicted"
-    if 2 * k <= n and row["margin"] and np.round(abs(median), 7) <= row["margin"]:
-        row["leading"] = "equivalent"
+    most = max(row["within"], row["against"])
+    row["p_instead"] = binom_test(most, n) if 2 * most > n else 1.0
     # An axis for each run.
     runs = list(dict.fromkeys(name.split("/")[0] for name in names))
     shapes = {run: [-1 if other == run else 1 for other in runs] for run in runs}
@@ -129,7 +128,7 @@ def finding(part, frame, published, margins, evidence):
 
 def judge(claims, frame, published, margins, evidence):
     """For each claim of a family its row, and those of its parts."""
-    level = 1 - evidence["confidence"]
+    level = (1 - evidence["confidence"]) * 2 / 3
     findings = [[finding(part, frame, published, margins, evidence) for part in one["comparisons"]] for one in claims]
     p = pd.Series([max((part["p"] for part in parts if part["replicas"]), default=np.nan) for parts in findings])
     tested = p.dropna()
@@ -141,11 +140,16 @@ def judge(claims, frame, published, margins, evidence):
     rows = []
     for k, (one, parts) in enumerate(zip(claims, findings, strict=True)):
         there = [part for part in parts if part["replicas"]]
-        decided = multipletests([part["p"] for part in there], method="simes-hochberg")[1] <= levels[k] if there else []
+        steps = [[part[p] for part in there] for p in ("p", "p_instead")]
+        decided = [multipletests(p, method="simes-hochberg")[1] <= levels[k] for p in steps] if there else [[], []]
         for part in parts:
             part["verdict"] = "not tested"
-        for part, wins in zip(there, decided, strict=True):
-            part["verdict"] = part["leading"] if wins else "undecided"
+        for part, wins, instead in zip(there, *decided, strict=True):
+            if 2 * part["held"] > part["replicas"]:
+                found = "supported"
+            else:
+                found = ["contradicted", "equivalent"][part["within"] > part["against"]] if instead else "not supported"
+            part["verdict"] = found if wins else "undecided"
         words = [part["verdict"] for part in parts]
         supported, contradicted = words.count("supported"), words.count("contradicted")
         if len(set(words)) == 1:
@@ -155,7 +159,7 @@ def judge(claims, frame, published, margins, evidence):
         elif supported or contradicted:
             word = "partly supported" if supported >= contradicted else "partly contradicted"
         else:
-            word = "undecided"
+            word = "not supported" if {*words} <= {"equivalent", "not supported"} else "undecided"
         row = {"claim": one["id"], "verdict": word, "p": p[k], "corrected": corrected[k], "level": levels[k]}
         printed = [
             bool(inside(part, np.array(found["published"])))
@@ -229,7 +233,7 @@ def claim_tables(study, frame, evidence, margins=None):
             row |= single_run(parts, evidence) or {}
         claims.append(row)
         for place, part in enumerate(parts):
-            kept = {name: value for name, value in part.items() if name not in ("holds", "leading")}
+            kept = {name: value for name, value in part.items() if name not in ("holds", "p_instead")}
             comparisons.append({"claim": one["id"], "comparison": place} | kept)
     return {"claims": claims, "comparisons": comparisons}
 

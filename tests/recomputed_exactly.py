@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 INF, NAN = math.inf, math.nan
 HALF = Fraction(5, 10**8)  # of the last digit that counts: what is nearer to a bound lies on it
-WORDS = ("supported", "equivalent", "contradicted", "undecided", "not tested")
+WORDS = ("supported", "equivalent", "not supported", "contradicted", "undecided", "not tested")
 CLAIM_COLUMNS = {word: word.replace(" ", "_") for word in WORDS}
 
 
@@ -160,6 +160,7 @@ def judge(claims, measured, published, margins, level, all_pairs=False):
     findings = [
         [finding(Comparison(part, margins), measured, published, level, all_pairs) for part in one] for one in claims
     ]
+    level = level * 2 / 3
     p = {
         k: max(part["p"] for part in parts if part["replicas"])
         for k, parts in enumerate(findings)
@@ -176,13 +177,23 @@ def judge(claims, measured, published, margins, level, all_pairs=False):
             own = levels[rank] * level if corrected[rank] <= level else level / (len(places) - decided)
             row |= {"p": p[k], "corrected": corrected[rank], "level": own}
             tested = [part for part in parts if part["replicas"]]
-            for part, wins in zip(tested, hochberg_decides([part["p"] for part in tested], own), strict=True):
-                part["verdict"] = part.pop("leading") if wins else "undecided"
+            holds = hochberg_decides([part["p"] for part in tested], own)
+            instead = hochberg_decides([part["p_instead"] for part in tested], own)
+            for part, wins, other in zip(tested, holds, instead, strict=True):
+                part["verdict"] = word_of(part, other) if wins else "undecided"
         words = [part["verdict"] for part in parts]
         printed = [part["agrees"] for part in parts if part["agrees"] is not None]
         row["own_numbers"] = "not printed" if not printed else "agree" if all(printed) else "disagree"
         rows.append(row | {column: words.count(word) for word, column in CLAIM_COLUMNS.items()} | {"words": words})
     return rows, findings
+
+
+def word_of(part, instead):
+    if 2 * part["held"] > part["replicas"]:
+        return "supported"
+    if instead:
+        return "equivalent" if 2 * part["within"] > part["replicas"] else "contradicted"
+    return "not supported"
 
 
 def ahead(first, second, paired):
@@ -212,12 +223,12 @@ def finding(comparison, measured, published, level, all_pairs):
     cases = [comparison.case(value, comparison.margin) for value in paired]
     known = [value for value in paired if not is_nan(value)]
     middle, held = median(known), cases.count("held")
-    within = comparison.margin and abs(middle) < comparison.margin + HALF
     low, high = median_interval(known, level)
     found |= {"replicas": len(paired), "p": sign_p(held, len(paired)), "share": Fraction(held, len(paired))}
     found |= {case: cases.count(case) for case in ("held", "within", "against")}
     found |= {"median": middle, "median_low": low, "median_high": high}
-    found["leading"] = "supported" if 2 * held > len(paired) else "equivalent" if within else "contradicted"
+    others = [cases.count(case) for case in ("within", "against") if 2 * cases.count(case) > len(paired)]
+    found["p_instead"] = sign_p(others[0], len(paired)) if others else Fraction(1)
     if not all_pairs:
         return found
     pairs = comparison.combinations(measured)
@@ -238,7 +249,7 @@ def claim_word(words, every):
     if every and contradicted:
         return "contradicted"
     if supported + contradicted == 0:
-        return "undecided"
+        return "undecided" if {"undecided", "not tested"} & set(words) else "not supported"
     return "partly supported" if supported >= contradicted else "partly contradicted"
 
 
@@ -327,7 +338,7 @@ def claim_tables(study, measured, evidence, all_pairs=True):
             why = "; ".join(reason for reason, holds in reasons.items() if holds)
             row |= {"claim": one["id"], "asked_by": asked_by, "verdict": word, "single_run": single, "reasons": why}
             rows[one["id"]], parts[one["id"]] = row, findings[k]
-    drop = ("holds", "agrees", "leading")
+    drop = ("holds", "agrees", "p_instead")
     comparisons = [
         {"claim": one["id"], "comparison": place} | {name: value for name, value in part.items() if name not in drop}
         for one in study["claims"]

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from pipeline import REPOSITORY, TINY
 
 from nnlib.data.mnist import load_raw
+from nnlib.evidence.claims import Word
 from stages import chance, check, configurations, parameters, preprocess, report, reports, train, verdicts, weight_diff
 from stages.reporting.catalogue import CATALOGUE
 from stages.reporting.colours import COLOURS
@@ -147,9 +148,8 @@ def assert_right(params, folder: Path):
     """A verdict on every claim, and a report that shows this network, this grid and what diverged."""
     study = load_study()
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"), parse_constant=not_json)
-    words = ("supported", "partly supported", "equivalent", "partly contradicted", "contradicted", "undecided")
     asked = sum(claim.asked_by == "study" for claim in study.claims)
-    assert sum(summary[word] for word in (*words, "not tested")) == asked
+    assert sum(summary[word] for word in Word) == asked
     table = pd.read_csv(folder / "verdicts" / "study" / "claims.csv")
     assert list(table["claim"]) == [claim.id for claim in study.claims]
 

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from nnlib.evidence.claims import Word, claim_word, decide
-from nnlib.evidence.study import Claim, Comparison
+from nnlib.evidence.study import TWO_SIDED, Claim, Comparison
 
 SUPPORTED, CONTRADICTED, UNDECIDED, EQUIVALENT = Word.SUPPORTED, Word.CONTRADICTED, Word.UNDECIDED, Word.EQUIVALENT
+NOT_SUPPORTED = Word.NOT_SUPPORTED
 PARTLY_SUPPORTED, PARTLY_CONTRADICTED, NOT_TESTED = Word.PARTLY_SUPPORTED, Word.PARTLY_CONTRADICTED, Word.NOT_TESTED
 MARGINS = {"accuracy": 0.002, "cost": 0.02}
 NAN, INF = math.nan, math.inf
@@ -23,8 +24,9 @@ def claim(*comparisons, id="claim", **more):
     )
 
 
-def verdicts(claims, measured, published=None, confidence=0.95):
-    return decide(claims, measured, published or {}, margins=MARGINS, confidence=confidence)
+def verdicts(claims, measured, published=None, level=0.05):
+    """Two-sided p-values must reach this level."""
+    return decide(claims, measured, published or {}, margins=MARGINS, confidence=1 - level / TWO_SIDED)
 
 
 def seeds(*groups):
@@ -52,6 +54,8 @@ def word(values, name="test_accuracy", region=None):
         (seeds((50, 0.001)), EQUIVALENT),  # ahead in every seed, but by less than the margin
         (seeds((50, -0.001)), EQUIVALENT),
         (seeds((17, 0.01), (33, -0.003)), CONTRADICTED),
+        (seeds((17, 0.01), (1, 0.0), (32, -0.003)), NOT_SUPPORTED),
+        (seeds((10, 0.01), (20, 0.0), (20, -0.003)), NOT_SUPPORTED),
         (seeds((50, -0.01)), CONTRADICTED),
         (seeds((50, 0.002)), EQUIVALENT),  # the margin itself is within
         (seeds((5, 0.01)), UNDECIDED),
@@ -135,7 +139,7 @@ def test_a_finding_says_how_many_and_how_much():
         ("test_accuracy", {"low": 0.0}, CONTRADICTED, SUPPORTED),
         ("validation_cost", {"high": 0.0}, CONTRADICTED, SUPPORTED),
         ("log10_sum_squared_weights", {"high": 0.0}, CONTRADICTED, SUPPORTED),
-        ("mean_W1", {"low": 0.0}, CONTRADICTED, CONTRADICTED),  # nothing can be said of it: it did not hold
+        ("mean_W1", {"low": 0.0}, NOT_SUPPORTED, NOT_SUPPORTED),  # nothing can be said of it: it did not hold
     ],
 )
 def test_a_replica_that_diverged_is_worse_than_all_others(name, region, lost_first, lost_second):
@@ -143,7 +147,7 @@ def test_a_replica_that_diverged_is_worse_than_all_others(name, region, lost_fir
     for first, second, expected in (
         (lost, sound, lost_first),
         (sound, lost, lost_second),
-        (lost, lost, CONTRADICTED if name == "mean_W1" else None),
+        (lost, lost, NOT_SUPPORTED if name == "mean_W1" else None),
     ):
         measured = {"a": {name: first}, "b": {name: second}}
         (verdict,) = verdicts([claim({"of": f"a/{name}", "minus": f"b/{name}"} | region)], measured)
@@ -190,6 +194,9 @@ def test_without_its_run_or_its_measure_or_where_all_diverged_it_is_not_tested(m
         ([SUPPORTED, CONTRADICTED], False, PARTLY_SUPPORTED),
         ([SUPPORTED, CONTRADICTED, CONTRADICTED], False, PARTLY_CONTRADICTED),
         ([EQUIVALENT, UNDECIDED], False, UNDECIDED),
+        ([EQUIVALENT, NOT_SUPPORTED], False, NOT_SUPPORTED),
+        ([NOT_SUPPORTED, NOT_TESTED], False, UNDECIDED),
+        ([CONTRADICTED, NOT_SUPPORTED], False, PARTLY_CONTRADICTED),
         ([UNDECIDED, NOT_TESTED], False, UNDECIDED),
     ],
 )
@@ -244,9 +251,9 @@ def test_a_claim_with_an_open_part_keeps_its_level():
 
 
 def test_one_p_value_that_meets_its_level_exactly_decides():
-    (verdict,) = verdicts(*of([6], replicas=6), confidence=1 - 2 / 64)
+    (verdict,) = verdicts(*of([6], replicas=6), level=2 / 64)
     assert verdict.word == SUPPORTED
-    (verdict,) = verdicts(*of([6], replicas=6), confidence=1 - 1.99 / 64)
+    (verdict,) = verdicts(*of([6], replicas=6), level=1.99 / 64)
     assert verdict.word == UNDECIDED
 
 
@@ -256,7 +263,8 @@ def test_correction_takes_away_and_never_adds(helds):
     together = verdicts(claims, measured)
     for one, alone in zip(together, [verdicts([one], measured)[0] for one in claims], strict=True):
         for part, part_alone in zip(one.findings, alone.findings, strict=True):
-            assert part.verdict in (UNDECIDED, part_alone.verdict)
+            less = (UNDECIDED, NOT_SUPPORTED) if part_alone.verdict is CONTRADICTED else (UNDECIDED,)
+            assert part.verdict in (*less, part_alone.verdict)
             assert part.verdict == UNDECIDED or part.p <= one.level
         assert (one.corrected <= 0.05) == (UNDECIDED not in [part.verdict for part in one.findings])
 

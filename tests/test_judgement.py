@@ -51,9 +51,9 @@ def test_what_readers_ask_changes_no_verdict_of_the_study_s():
     claims = [claim("l2", "l2", "plain"), claim("bn", "bn", "plain")]
     readers = [claim(f"reader-{k}", "l2", "plain", asked_by="readers") for k in range(9)]
     alone, both = words(study(*claims), ours), words(study(*readers, *claims), ours)
-    assert alone["l2"] == (Word.SUPPORTED, pytest.approx(0.025))
+    assert alone["l2"] == (Word.SUPPORTED, pytest.approx(0.05 * 2 / 3 / 2))
     assert {key: both[key] for key in alone} == alone
-    assert both["reader-0"] == (Word.UNDECIDED, pytest.approx(0.05 / 9))
+    assert both["reader-0"] == (Word.UNDECIDED, pytest.approx(0.05 * 2 / 3 / 9))
     # More claims of the study's own would have.
     assert (
         words(study(*claims, *[claim(f"more-{k}", "bn", "plain") for k in range(7)]), ours)["l2"][0] == Word.UNDECIDED

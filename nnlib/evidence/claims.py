@@ -1,17 +1,19 @@
 """From claims to verdicts: each claim is one comparison or several, each decided by the seeds on its side.
 
 Replica k starts from the same weights and sees the same shuffles in every configuration, so that comparisons are made
-seed by seed. In each seed a comparison holds or does not; where it is of a difference with 0, it holds if the
-difference lies beyond a margin on the claim's side. An exact sign test decides whether it holds in more than half of
-all seeds, or in fewer. Where it holds in fewer, the median says what is there instead: no difference, if it lies within
-the margin, or the contrary of the claim.
+seed by seed. In each seed a comparison holds, or what it compares lies within a margin of 0, or it lies on the other
+side. An exact sign test decides whether it holds in more than half of all seeds, or in fewer. Where it holds in fewer,
+a second one decides whether one of the other two cases has more than half.
 
 The claim is the unit that is corrected for, by Holm's method. It is decided as a whole if the largest p-value of its
 parts reaches the claim's level: an intersection-union test (R. Berger, *Multiparameter Hypothesis Testing and
 Acceptance Sampling*, 1982). A claim that is not decided as a whole keeps its level, and at this level some of its parts
-may be decided, corrected inside the claim by Hochberg's method. So the probability of any wrong word in a family of
-claims is at most 1 − confidence: whatever is passed on to other claims was taken from one all of whose parts are
-decided.
+may be decided, corrected inside the claim by Hochberg's method. Whatever level is passed on to other claims was so
+taken from one all of whose parts are decided.
+
+The first test can err on both sides and has two thirds of the level; the second can err on one and has one third, which
+its two-sided p-value reaches at two thirds. The probability of any wrong word in a family of claims is then at most
+1 − confidence.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from nnlib.evidence.statistics import (
     share_interval,
     sign_p,
 )
-from nnlib.evidence.study import DERIVED, Claim, Comparison, measure
+from nnlib.evidence.study import DERIVED, TWO_SIDED, Claim, Comparison, measure
 
 # run → measure → one value for each replica, or the one that was published.
 Measured = Mapping[str, Mapping[str, Any]]
@@ -50,6 +52,7 @@ class Word(StrEnum):
     SUPPORTED = "supported"
     PARTLY_SUPPORTED = "partly supported"
     EQUIVALENT = "equivalent"
+    NOT_SUPPORTED = "not supported"
     PARTLY_CONTRADICTED = "partly contradicted"
     CONTRADICTED = "contradicted"
     UNDECIDED = "undecided"
@@ -88,16 +91,6 @@ class Finding:
     verdict: Word = Word.NOT_TESTED
     published: float | None = None
     percentile: float = np.nan
-
-    @property
-    def leading(self) -> Word:
-        """What it is called if the test decides."""
-        if not self.replicas:
-            return Word.NOT_TESTED
-        if 2 * self.held > self.replicas:
-            return Word.SUPPORTED
-        within = self.margin and round(abs(self.size.estimate), DECIMALS) <= self.margin
-        return Word.EQUIVALENT if within else Word.CONTRADICTED
 
 
 @dataclass(frozen=True)
@@ -142,7 +135,7 @@ def decide(
         for claim in claims
     ]
     p = [max(known([part.p for part in parts]), default=np.nan) for parts in findings]
-    levels = holm_levels(p, 1 - confidence)
+    levels = holm_levels(p, TWO_SIDED * (1 - confidence))
     verdicts = []
     for claim, parts, own, corrected, level in zip(claims, findings, p, holm(p), levels, strict=True):
         words = part_words(parts, level)
@@ -154,19 +147,34 @@ def decide(
 
 def part_words(parts: Sequence[Finding], level: float) -> list[Word]:
     """The verdict on each part of a claim that is tested at a level."""
-    corrected = hochberg([part.p for part in parts])
-    return [
-        part.leading if not part.replicas or p <= level else Word.UNDECIDED
-        for part, p in zip(parts, corrected, strict=True)
-    ]
+    holds = hochberg([part.p for part in parts])
+    instead = hochberg([_majority_p(max(part.within, part.against), part.replicas) for part in parts])
+    return [_part_word(part, p <= level, q <= level) for part, p, q in zip(parts, holds, instead, strict=True)]
+
+
+def _part_word(part: Finding, decided: bool, instead: bool) -> Word:
+    if not part.replicas:
+        return Word.NOT_TESTED
+    if not decided:
+        return Word.UNDECIDED
+    if 2 * part.held > part.replicas:
+        return Word.SUPPORTED
+    if not instead:
+        return Word.NOT_SUPPORTED
+    return Word.EQUIVALENT if part.within > part.against else Word.CONTRADICTED
+
+
+def _majority_p(seeds: int, replicas: int) -> float:
+    """The p-value of so many seeds being more than half; 1 if they are not."""
+    return sign_p(seeds, replicas) if 2 * seeds > replicas or not replicas else 1.0
 
 
 def claim_word(parts: Sequence[Word], *, every: bool = False) -> Word:
     """The word on a claim from the words on its parts.
 
     Theirs, if all have the same. Else a claim of every case is contradicted by one contradicted part; any other is
-    partly supported or partly contradicted, whichever there are more of, supported if there are as many; undecided
-    without both.
+    partly supported or partly contradicted, whichever there are more of, supported if there are as many. Without both
+    it is not supported if that is decided of all parts, and undecided if not.
     """
     if len(set(parts)) == 1:
         return parts[0]
@@ -174,7 +182,7 @@ def claim_word(parts: Sequence[Word], *, every: bool = False) -> Word:
     if every and contradicted:
         return Word.CONTRADICTED
     if not supported and not contradicted:
-        return Word.UNDECIDED
+        return Word.NOT_SUPPORTED if {*parts} <= {Word.EQUIVALENT, Word.NOT_SUPPORTED} else Word.UNDECIDED
     return Word.PARTLY_SUPPORTED if supported >= contradicted else Word.PARTLY_CONTRADICTED
 
 

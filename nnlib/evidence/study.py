@@ -20,6 +20,9 @@ from nnlib.errors import InputError
 from nnlib.evidence.mistakes import AXIS, BRACKETS, COST_ONLY, DERIVATIVE, MATRIX, MISTAKES, OFF, TOO_SMALL
 from nnlib.records import Count, Float, NotNegative, Positive, Record, Text, Truth
 
+# Of the level, what a two-sided p-value must reach; `nnlib.evidence.claims` says why.
+TWO_SIDED = 2 / 3
+
 
 class Measure(NamedTuple):
     """A number that is measured of each replica.
@@ -617,8 +620,8 @@ class Study(Record):
 
 
 def fewest_replicas(claims: int, level: float) -> int:
-    """The fewest replicas that can decide one of so many claims, where all of them agree: 2 · 2⁻ⁿ ≤ level / claims."""
-    return math.ceil(math.log2(2 * max(1, claims) / level))
+    """The fewest replicas that can decide one of so many claims, where all of them agree."""
+    return math.ceil(math.log2(2 * max(1, claims) / (TWO_SIDED * level)))
 
 
 def merged(*records: Mapping[str, Any]) -> dict[str, Any]:

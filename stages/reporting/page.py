@@ -106,7 +106,7 @@ def claim_rows(
 
 def fails(claim: Claim, parts: Sequence[dict[str, Any]]) -> tuple[int, int] | None:
     """Of a claim of every case, in how many of how many parts it fails, where it holds in others."""
-    failed = sum(part["verdict"] in (Word.CONTRADICTED, Word.EQUIVALENT) for part in parts)
+    failed = sum(part["verdict"] in (Word.CONTRADICTED, Word.NOT_SUPPORTED, Word.EQUIVALENT) for part in parts)
     return (failed, len(parts)) if claim.every and 0 < failed < len(parts) else None
 
 
