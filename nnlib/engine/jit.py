@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from numba import config, njit
+from numba import njit
+from numba.core import config
 
 from nnlib.errors import InputError
 
-if config.DISABLE_JIT:
+if config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise InputError(
         "NUMBA_DISABLE_JIT: expected 0, since the engine's SIMD vectors are there in compiled code alone, got 1; "
         "nnlib.l_layer_model trains without Numba"
