@@ -14,8 +14,9 @@ from functools import partial
 from typing import Any
 
 from benchmarks.common import FOLDER, in_words, machine, markdown, spread, take_turns, timed, warn_if_busy
-from benchmarks.training import BATCH, DIMS, L2, RATE
-from nnlib import Settings, load_mnist, train_replicas
+from benchmarks.training import BATCH, configuration
+from nnlib import load_mnist, train_replicas
+from nnlib.core.settings import Stopping
 from nnlib.data.files import write_text
 from nnlib.replicas.train import cores
 
@@ -26,9 +27,9 @@ LAST_PART = "## Replicas per minute\n\n"  # of this folder's README, which holds
 
 
 def train(data: Any, replicas: int, epochs: int, examples: int, **where: Any) -> None:
-    """`train_replicas` as the pipeline calls it, with all that it does once and its looks at 9,600 images."""
+    """`train_replicas` as the pipeline calls it, with all that it does once and its evaluations of 9,600 images."""
     X, Y = data["train"]
-    settings = Settings(DIMS, RATE, epochs, BATCH, L2=L2)
+    settings = configuration(epochs=epochs, stopping=Stopping(rule="change", returns="last"))
     train_replicas((X[:, :examples], Y[:, :examples]), data["validation"], settings, range(replicas), **where)
 
 
@@ -71,12 +72,12 @@ def main() -> None:
         middle, low, high = spread([REPLICAS * 60 / second for second in seconds[name]])
         speeds.append((name, f"{middle:.0f}", f"{low:.0f}–{high:.0f}"))
     growth = (
-        f"`train_replicas` with a look at 9,600 images every 100 steps, {cores()} threads, medians of {rounds} rounds "
-        f"in turn.\n{in_words(machine())}\n\n"
+        f"`train_replicas` with an evaluation of 9,600 images every 100 steps, {cores()} threads, medians of {rounds} "
+        f"rounds in turn.\n{in_words(machine())}\n\n"
         + markdown(("replicas", "epochs", "examples", "seconds", "min–max", "µs per replica and step"), rows)
     )
     places_table = (
-        f"Of {EPOCHS} epochs of 38,400 examples, looks included, {REPLICAS} at a time: medians of {rounds} "
+        f"Of {EPOCHS} epochs of 38,400 examples, evaluations included, {REPLICAS} at a time: medians of {rounds} "
         f"rounds in turn.\n{in_words(machine())}\n\n" + markdown(("where", "replicas per minute", "min–max"), speeds)
     )
     write_text(FOLDER / "scaling.md", growth)

@@ -104,7 +104,7 @@ def test_it_follows_the_readable_loop_over_300_steps(engine, batchnorm, L2):
         assert_close_to_alone(run, replica, train_alone(settings, replica), **EXACTLY)
 
 
-@pytest.mark.parametrize("layers_dims", [[6, 3], [6, 40, 3], [6, 70, 3], [6, 5, 4, 4, 3, 3]], ids=str)
+@pytest.mark.parametrize("layers_dims", [[6, 3], [6, 40, 3], [6, 5, 4, 4, 3, 3]], ids=str)
 @pytest.mark.parametrize("batchnorm", ["none", "straight_through"])
 @ENGINE
 def test_other_networks_follow_too(engine, batchnorm, layers_dims):
@@ -151,12 +151,12 @@ def test_in_float32_it_is_the_same_within_rounding(engine, batchnorm):
 # Of the runs below, whose bits are the same on every system. Another hash is another study: all of its results are to
 # be made again then.
 BITS = {
-    ("none", torch.float32): "",
-    ("straight_through", torch.float32): "",
-    ("exact", torch.float32): "",
-    ("none", torch.float64): "",
-    ("straight_through", torch.float64): "",
-    ("exact", torch.float64): "",
+    ("none", torch.float32): "4f60d25cf8580322",
+    ("straight_through", torch.float32): "3e7f1f46dca1594e",
+    ("exact", torch.float32): "4107be174a471830",
+    ("none", torch.float64): "75f258ec5c30dabd",
+    ("straight_through", torch.float64): "d56a25f1a73b021b",
+    ("exact", torch.float64): "dbe6e08e91952676",
 }
 
 
@@ -283,13 +283,13 @@ def test_a_vector_is_added_to_numbers_of_its_own_type_alone(number):
         add(values, number)
 
 
-@pytest.mark.parametrize("layers_dims", [[6, 5, 4, 3], [6, 3], [6, 30, 3]], ids=str)
+@pytest.mark.parametrize("layers_dims", [[6, 5, 4, 3], [6, 3], [6, 40, 3]], ids=str)
 @BATCHNORM
 def test_a_replica_has_the_same_bits_whatever_runs_beside_it(batchnorm, layers_dims):
     settings = SETTINGS.replace(L2=0.5, batchnorm=batchnorm, layers_dims=layers_dims)
-    alone = [train(settings, [seed], torch.float32, threads=1) for seed in range(5)]
+    alone = [train(settings, [seed], threads=1) for seed in range(5)]
     for seeds, threads in (((0, 1, 2, 3, 4), 1), ((0, 1, 2, 3, 4), 2), ((3, 1), 1), ((4, 4, 0), 3)):
-        together = train(settings, seeds, torch.float32, threads=threads)
+        together = train(settings, seeds, threads=threads)
         assert_same(together, Run.join([alone[seed] for seed in seeds]))
 
 

@@ -18,6 +18,7 @@ from numba.extending import intrinsic
 from nnlib.engine.jit import compiled
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
+ARM = platform.machine().lower() in ("aarch64", "arm64")
 # Of the control register, MXCSR or FPCR: no exception is trapped, rounding is to nearest, denormal numbers are numbers.
 IEEE_754 = 0x1F80 if X86 else 0
 
@@ -35,6 +36,8 @@ def _exchange(typingctx: Any, mode: Any) -> Any:
             old = builder.zext(builder.load(place), new.type)
             builder.store(builder.trunc(new, word), place)
             builder.call(write, [builder.bitcast(place, kind.args[0])])
+        elif not ARM:
+            old = new  # another processor's mode is left alone
         else:
             read = ir.Function(module, ir.FunctionType(new.type, []), "llvm.aarch64.get.fpcr")
             write = ir.Function(module, ir.FunctionType(ir.VoidType(), [new.type]), "llvm.aarch64.set.fpcr")
@@ -46,9 +49,9 @@ def _exchange(typingctx: Any, mode: Any) -> Any:
 
 
 @compiled
-def exchange(mode):
+def exchange(mode: Any) -> Any:
     """Set the thread's mode; returns the one before."""
-    return _exchange(mode)
+    return _exchange(mode)  # type: ignore[call-arg]  # Numba gives the first argument
 
 
 @contextmanager

@@ -173,7 +173,9 @@ def training(
         if until == evaluated:
             cost, accuracy = yield replica
             values = zip(HISTORY, (train_cost, cost, squares, accuracy), strict=True)
-            evaluation = {name: torch.from_numpy(np.array([value], replica.dtype)) for name, value in values}
+            evaluation = {
+                name: torch.tensor([value], dtype=run.reference.dtype, device="cpu") for name, value in values
+            }
             _, best = run.evaluate(evaluation, settings)
             if run.last_parameters and best:
                 run.parameters = replica.parameters()
@@ -217,7 +219,7 @@ def train_each(sets: Sets, jobs: Mapping[Any, Job], *, threads: int, on_eval: On
             return []
 
     def thread() -> None:
-        """Train two jobs in turn, each to its next evaluation, and only one where other threads have none."""
+        """Train two jobs in turn, each to its next evaluation; one where a second would be missing elsewhere."""
         evaluator = Evaluator()
         tasks: list[tuple[Task, Any]] = []  # each with the evaluation that it waits for
         with ieee_754():

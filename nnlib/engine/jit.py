@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from numba import config, njit
+from numba import njit
+from numba.core import config
 
 from nnlib.errors import InputError
 
-if config.DISABLE_JIT:
+if config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise InputError(
         "NUMBA_DISABLE_JIT: expected 0, since the engine's SIMD vectors are there in compiled code alone, got 1; "
         "nnlib.l_layer_model trains without Numba"
@@ -21,15 +23,20 @@ if config.DISABLE_JIT:
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
+@cache
+def _sources() -> str:
+    """A hash of the engine's files."""
+    content = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
 def compiled(function: Callable[..., Any]) -> Any:
     """Compiled for the types that it is first called with, once for each processor: the code is kept in a folder.
 
     Numba finds it again by the function's name, file and bytecode, though it is made of the other files of the engine
     too; so their hash becomes part of the name. Where no folder can be written, each process compiles anew.
     """
-    sources = [Path(function.__code__.co_filename), *sorted(Path(__file__).parent.glob("*.py"))]
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
-    function.__qualname__ += f"-{digest}"
+    function.__qualname__ += f"-{_sources()}"
     try:
         return njit(function, cache=True, **OPTIONS)
     except RuntimeError:

@@ -51,7 +51,8 @@ class VectorModel(models.PrimitiveModel):
 
     def __init__(self, manager: Any, vector: Vector) -> None:
         number = manager.lookup(vector.dtype).get_value_type()
-        sizes, size = [], WIDEST
+        sizes: list[int] = []
+        size = WIDEST
         while (left := vector.count - sum(sizes)) > 0:
             while size > left:
                 size //= 2
