@@ -453,13 +453,13 @@ class Study(Record):
     key, title, source : what it is called here, what it is called, and where it is
     protocol : what is known of how it was done, in words; what is not is not there
     data : the images of its runs; without it, those of params.yaml
-    settings : what its runs have in common, as `Settings` has it; of the study of params.yaml that is there
+    settings : what its runs have in common, as `Settings` has it; of the study of params.yaml it stands there
     runs : by name, those of its grid left out
     cells : which of its runs are the assignment's four experiments; several, where it has them several times
     vote : which of several cells count where each report has one vote: the first, or of each the best run, if that is
         what the report compares
-    one_seed : all its runs start from the same initial weights and order of examples; else from others each
-    same : run → the one that is the same configuration under another name
+    one_seed : all its runs start from the same seed; if not, each from its own
+    same : run → the one that is the same configuration under another name, or once more
     published : run → measure → the number as printed; accuracies are fractions
     seconds : run → seconds of training
     counting : how it counts epochs and iterations
