@@ -18,7 +18,7 @@ from nnlib.check.solution import TABLE, Array, Failure, Solution, Values
 Results = list[Array]
 Parts = Mapping[str, Callable[..., Any]]
 
-EPSILONS = [1e-8, *(float(f"1e-{k}") for k in range(15, 1, -1) if k != 8), np.finfo(float).eps, np.finfo("f").eps, 0.0]
+EPSILONS = [1e-8, *(float(f"1e-{k}") for k in range(15, 1, -1) if k != 8), np.finfo(float).eps, np.finfo("f").eps]
 RIGHT: dict[str, Callable[..., Any]] = {name: getattr(reference, name) for name in TABLE if hasattr(reference, name)}
 ASKED = {name: list(inspect.signature(function).parameters) for name, function in RIGHT.items()}
 BACKWARD = ("linear_backward", "relu_backward")
@@ -96,7 +96,12 @@ class Judge:
                     failures.append(failure)
         if not found:
             raise failures[:2][-1]
-        if case.get("L2") and self.solution.takes(name, "L2"):
+        return found
+
+    def observed(self, name: str, case: Values) -> list[Outcome]:
+        """The outcomes, or where there is a λ the difference that it makes."""
+        found = self.outcomes(name, case)
+        if "L2" in case and self.solution.takes(name, "L2"):
             off = self.outcomes(name, case | {"L2": 0.0})
             found = [on._replace(results=minus(on.results, one.results)) for on, one in zip(found, off, strict=True)]
         return found
@@ -126,7 +131,8 @@ class Judge:
     def explanations(self, name: str) -> Iterator[tuple[list[str], Values, Parts]]:
         """Nothing wrong, then one mistake, two, three: names, keywords, and the functions that it is made of."""
         table, composed = known(name), "parts" in ASKED[name]
-        epsilons = EPSILONS if "epsilon" in ASKED[name] and name != "cost_with_l2" else [1e-8]
+        # Batch norm needs an ε, a cost only something that keeps 0 log 0 from being no number.
+        epsilons = {"apply_batchnorm": EPSILONS, "compute_cost": [*EPSILONS, 0.0]}.get(name, [1e-8])
         # A λ that can only be switched on is among the numbers in the solution.
         switched = "L2" in ASKED[name] and all(slot.switch for slot in self.solution.takes(name, "L2"))
         strengths = [{"L2": number} for number in self.solution.numbers] if switched else []
@@ -139,7 +145,7 @@ class Judge:
 
     def compare(self, verdict: Verdict) -> None:
         name = verdict.function
-        seen = [(case, self.outcomes(name, case)) for case in cases(name, self.output) if self.concerns(name, case)]
+        seen = [(case, self.observed(name, case)) for case in cases(name, self.output) if self.concerns(name, case)]
         if name != "cost_with_l2" and all(slot.variable for slot in self.solution.takes(name, "L2")):
             # A global λ need not be for this function.
             seen = [one for one in seen if "L2" not in one[0] or any(result.any() for result in one[1][0].results)]
@@ -185,7 +191,8 @@ class Judge:
         if name == "linear_backward" and mistake in ("summed, not averaged", "L2 not divided by m"):
             # Some divide by m at the end.
             whole = self.judge("l_model_backward")
-            return whole.status in ("right", "known mistake") and self.made_of["l_model_backward"] is not self.own
+            divided = whole.status in ("right", "known mistake") and mistake not in whole.mistakes
+            return divided and self.made_of["l_model_backward"] is not self.own
         return False
 
     def only_in_cost(self) -> bool:

@@ -22,16 +22,18 @@ ANY = TABLE.pop("any")
 ROLES = {
     "L2": "l2|lam|lmda|regulari",
     "use_batchnorm": "(batch_?norm|use_?b|bnorm)(?!.*cache)",
-    "parameters": "par|weights",
+    "parameters": "^(global_?)?(para?m|weights)",
     "learning_rate": "learn|^lr$|alpha",
     "num_iterations": "iter|epoch",
     "batch_size": "batch_?size",
     "W": "^W$",
     "gamma": "^gamma$",
     "beta": "^beta$",
+    "epsilon": "eps",
     "keep": "keep",
     "off": "drop|print|verbose|plot|seed",
 }
+# Of which some have global variables, of these types.
 VARIABLES: dict[str, tuple[type, ...]] = {
     "L2": (bool, int, float),
     "use_batchnorm": (bool,),
@@ -39,7 +41,7 @@ VARIABLES: dict[str, tuple[type, ...]] = {
     "gamma": (int, float),
     "beta": (int, float),
 }
-NEUTRAL = {"gamma": 1.0, "beta": 0.0, "keep": 1.0, "off": False}
+NEUTRAL = {"gamma": 1.0, "beta": 0.0, "epsilon": 1e-8, "keep": 1.0, "off": False}
 PER_EXAMPLE = {"A", "Z", "X", "Y", "AL", "dA", "dZ", "dA_norm"}
 
 
@@ -75,8 +77,9 @@ class Solution:
         self.numbers = sorted({one for one in constants if type(one) is float and 0 < one < 1})
         self.rows, self.coarse = False, set[str]()
         self.kinds: list[Any] = [None, torch.float64, torch.float32]
-        W = next(arrays(self.parameters([(np.zeros((3, 4)), np.zeros((3, 1)))])))
-        self.kinds.sort(key=lambda kind: isinstance(W, Tensor) and kind is None)
+        if "initialize_parameters" in self.functions:
+            W = next(arrays(self.parameters([(np.zeros((3, 4)), np.zeros((3, 1)))])))
+            self.kinds = self.kinds[1:] if isinstance(W, Tensor) else self.kinds[:1]
 
     def _slots(self, name: str) -> Iterator[Slot]:
         given = TABLE[name]["given"].split()

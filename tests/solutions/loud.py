@@ -1,6 +1,7 @@
 """Half of the assignment, with all that a script may do besides: it reads, prints, trains and leaves at import."""
 
 import itertools
+import os
 import sys
 
 import a_package_that_nobody_has  # noqa: F401
@@ -34,6 +35,10 @@ def linear_forward(A, W, b):
 
 def relu(Z):
     sys.exit("I have had enough")
+
+
+def linear_activation_forward(A_prev, W, B, activation):
+    os._exit(4)
 
 
 def apply_batchnorm(A):
