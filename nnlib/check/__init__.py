@@ -1,6 +1,7 @@
 """Is somebody's backpropagation right? Each function is right, a known mistake, or different from the formulas.
 
-`python -m nnlib.check mine.py` in a terminal, `nnlib.check(module)` in Python; docs/check.md is for teachers.
+`python -m nnlib.check mine.py` in a terminal; in Python `nnlib.check(module)`, since this module can be called: it is then
+its own function `check`. docs/check.md is for teachers.
 """
 
 import json
@@ -69,7 +70,10 @@ def check_files(files: Sequence[str | Path], seconds: float = 60) -> Report:
         If there is no such file, or Python cannot read it.
     """
     paths = [Path(file).resolve() for file in files]
-    paths = [file for path in paths for file in (sorted(path.glob("*.[pi][yp]*")) if path.is_dir() else [path])]
+    paths = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    paths = [path for path in paths if path.suffix in (".py", ".ipynb")]
+    if not paths:
+        raise InputError(f"files: expected scripts or notebooks, got {', '.join(map(str, files)) or 'none'}")
     for path in paths:
         statements(path)
     failed: dict[str, str] = {}
@@ -131,3 +135,11 @@ def undisturbed() -> Iterator[None]:
     random.setstate(states[0])
     np.random.set_state(states[1])
     torch.set_num_threads(threads)
+
+
+class _Callable(ModuleType):
+    def __call__(self, solution: ModuleType | Mapping[str, Any]) -> Report:
+        return check(solution)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -62,7 +62,7 @@ class Judge:
         if name not in self.judged:
             verdict = self.judged[name] = Verdict(name)
             if name in self.solution.functions:
-                verdict.called, verdict.status = self.solution.functions[name].__name__, "not judged"
+                verdict.called, verdict.status = self.solution.called[name], "not judged"
                 try:
                     (self.compare if name in RIGHT else self.try_out)(verdict)
                 except Failure as failure:
@@ -85,7 +85,8 @@ class Judge:
         m = next((case[key].shape[1] for key in ("X", "AL", "A", "Z") if key in case), 0)
         if name not in self.solution.functions:
             raise Failure("missing")
-        found, failures = [], [Failure("its own forward function gives nothing to call it with")]
+        found = []
+        failures = [Failure("its own forward function gives nothing to call it with")]
         for values in forms(self.solution, name, case):
             for means in MEANINGS.get(name, [{}]):
                 try:
@@ -220,43 +221,32 @@ class Judge:
 
     def trains(self) -> list[bool]:
         """Does the cost fall on an easy set, and do λ and batch norm make a difference to the trained weights?"""
-        case = cases("l_layer_model", self.output)[0]
-        Y, dims = case["Y"], [len(case["X"]), *(len(W) for W, _ in case["network"])]
-        X = case["X"] + 2 * np.resize(Y, case["X"].shape)
-        settings = {
-            "layer_dims": dims,
-            "layers_dims": dims,
-            "learning_rate": 0.05,
-            "num_iterations": 30,
-            "batch_size": 8,
-        }
+        (case,) = cases("l_layer_model", self.output)
+        shapes = [value.shape for layer in case["network"] for value in layer]
 
         def weights(name: str, **switches: Any) -> Results:
-            failures = []
-            for X_form, Y_form in product([X, X.T], [Y, Y.T, Y.argmax(0)]):
+            failures = [Failure("it cannot be called")]
+            for values in forms(self.solution, name, case | switches):
                 for seed in (random.seed, np.random.seed, torch.manual_seed):
                     seed(0)
-                values = settings | {"X": X_form, "Y": Y_form, "L2": 0.0, "use_batchnorm": False} | switches
                 try:
-                    result, _ = self.solution.call(name, values)
-                    return self.solution.results(result, [value.shape for layer in case["network"] for value in layer])
+                    return self.solution.results(self.solution.call(name, values)[0], shapes)
                 except Failure as failure:
                     failures.append(failure)
-            raise failures[0]
+            raise failures[:2][-1]
 
         def cost(values: Results) -> float:
             network = list(zip(values[::2], values[1::2], strict=True))
-            AL = reference.l_model_forward(X, network, False, self.output, parts=self.right)
-            return float(reference.compute_cost(AL, Y, network, epsilon=1e-8))
+            AL = reference.l_model_forward(case["X"], network, False, self.output, parts=self.right)
+            return float(reference.compute_cost(AL, case["Y"], network, epsilon=1e-8))
 
-        plain = weights("l_layer_model")
-        learns = cost(plain) < cost(weights("initialize_parameters"))
-        differs = [
-            not self.solution.takes("l_layer_model", role)
-            or not self.same("l_layer_model", weights("l_layer_model", **{role: value}), plain)
-            for role, value in (("L2", 5.0), ("use_batchnorm", True))
-        ]
-        return [learns, *differs]
+        def matters(role: str, value: Any) -> bool:
+            other = weights("l_layer_model", **{role: value}) if self.solution.takes("l_layer_model", role) else None
+            return other is None or not self.same("l_layer_model", other, trained)
+
+        trained = weights("l_layer_model")
+        learns = cost(trained) < cost(weights("initialize_parameters"))
+        return [learns, matters("L2", 5.0), matters("use_batchnorm", True)]
 
 
 def minus(on: Results, off: Results) -> Results:

@@ -20,7 +20,7 @@ TABLE: dict[str, Any] = YAML(typ="safe").load(Path(__file__).with_name("mistakes
 ANY = TABLE.pop("any")
 # How people call an argument or a global variable; what else a function is given has no name, but its place.
 ROLES = {
-    "L2": "l2|lam|lmda|regulari",
+    "L2": "l2|lam|lmda|^reg|decay",
     "use_batchnorm": "(batch_?norm|use_?b|bnorm)(?!.*cache)",
     "parameters": "^(global_?)?(para?m|weights)",
     "learning_rate": "learn|^lr$|alpha",
@@ -64,13 +64,13 @@ class Solution:
 
     def __init__(self, namespace: Mapping[str, Any], skip: Collection[str] = ()) -> None:
         routines = {name: value for name, value in namespace.items() if inspect.isroutine(value)}
-        self.functions: dict[str, Callable[..., Any]] = {
-            function: routine
-            for function, entry in TABLE.items()
-            for name, routine in routines.items()
-            if function not in skip
-            and re.fullmatch(entry.get("called", function.replace("_", "_?")), name, re.IGNORECASE)
+        patterns = {
+            name: entry.get("called", name.replace("_", "_?")) for name, entry in TABLE.items() if name not in skip
         }
+        self.called = {
+            name: own for name, pattern in patterns.items() for own in routines if re.fullmatch(pattern, own, re.I)
+        }
+        self.functions: dict[str, Callable[..., Any]] = {name: routines[own] for name, own in self.called.items()}
         self.slots = {name: list(self._slots(name)) for name in self.functions}
         codes = [getattr(routine, "__code__", None) for routine in routines.values()]
         constants = [*namespace.values(), *(one for code in codes for one in getattr(code, "co_consts", ()))]
@@ -108,12 +108,15 @@ class Solution:
             try:
                 result = self._put(name, own)
             except (Exception, SystemExit) as error:
-                failures.append(f"{type(error).__name__}: {error}")
+                failures.append(f"{type(error).__name__}: {error}".split("\n")[0][:200])
                 continue
             if kind is torch.float32:
                 self.coarse.add(name)
-            pairs = [pair for role in before for pair in zip(before[role], numbers(own[role]), strict=False)]
-            return result, not all(np.array_equal(*pair, equal_nan=True) for pair in pairs)
+            pairs = {role: zip(arrays, numbers(own[role]), strict=False) for role, arrays in before.items()}
+            changed = [
+                role for role in before if not all(np.array_equal(*pair, equal_nan=True) for pair in pairs[role])
+            ]
+            return [own[role] for role in changed] if result is None else result, bool(changed)
         raise Failure(failures[:2][-1])
 
     def _put(self, name: str, values: Values) -> Any:

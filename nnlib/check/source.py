@@ -1,5 +1,7 @@
 """The definitions of a script or a notebook, without what it trains, reads, prints and plots."""
 
+import __future__
+
 import ast
 import json
 import re
@@ -50,7 +52,7 @@ def definitions(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     """Imports, functions, classes and constants."""
     for node in body:
         if isinstance(node, ast.If | ast.Try):
-            node.body = [*definitions(node.body), ast.Pass()]
+            node.body = [*definitions(node.body), ast.copy_location(ast.Pass(), node)]
             node.orelse = [*definitions(node.orelse)]
         value = getattr(node, "value", getattr(node, "test", ast.Pass()))
         calls = [one.func for one in ast.walk(value or ast.Pass()) if isinstance(one, ast.Call)]
@@ -63,7 +65,8 @@ class Definitions(SourceFileLoader):
 
     def exec_module(self, module: ModuleType) -> None:
         for node in definitions(statements(Path(self.path))):
-            code = compile(ast.fix_missing_locations(ast.Module([node], [])), self.path, "exec")
+            # Annotations stay text: what they name may not be there.
+            code = compile(ast.Module([node], []), self.path, "exec", __future__.annotations.compiler_flag)
             with suppress(Exception, SystemExit):
                 exec(code, vars(module))
 
