@@ -1,3 +1,4 @@
+from . import check
 from .core.layers import (
     ACTIVATIONS,
     BATCHNORM_BACKWARD,
@@ -55,6 +56,7 @@ __all__ = [
     "TrainingData",
     "accuracy",
     "apply_batchnorm",
+    "check",
     "check_gradients",
     "compute_cost",
     "compute_cost_from_logits",

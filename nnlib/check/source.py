@@ -1,0 +1,88 @@
+"""The definitions of a script or a notebook, without what it trains, reads, prints and plots."""
+
+import __future__
+
+import ast
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
+from importlib.util import module_from_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from nnlib.errors import InputError
+
+DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.If, ast.Try)
+# What a constant may be computed with.
+HARMLESS = {
+    *("finfo", "float32", "float64", "sqrt", "exp", "log", "array", "tensor", "eye", "zeros", "ones", "arange"),
+    *("device", "is_available", "seed", "manual_seed", "default_rng", "float", "int", "len", "range", "list", "dict"),
+}
+
+
+def statements(file: Path) -> list[ast.stmt]:
+    """Those of a script, or of all cells of a notebook but what only a notebook understands.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, with its name.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        if file.suffix != ".ipynb":
+            return ast.parse(text).body
+        cells = ["".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    except (OSError, SyntaxError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{file.name}: expected a script or a notebook, got one that cannot be read: {error}"
+        ) from None
+    found = []
+    for cell in cells:
+        with suppress(SyntaxError):
+            found += ast.parse(re.sub(r"^(\s*)[%!?].*$", r"\1pass", cell, flags=re.MULTILINE)).body
+    return found
+
+
+def definitions(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Imports, functions, classes and constants."""
+    for node in body:
+        if isinstance(node, ast.If | ast.Try):
+            node.body = [*definitions(node.body), ast.copy_location(ast.Pass(), node)]
+            node.orelse = [*definitions(node.orelse)]
+        value = getattr(node, "value", getattr(node, "test", ast.Pass()))
+        calls = [one.func for one in ast.walk(value or ast.Pass()) if isinstance(one, ast.Call)]
+        if isinstance(node, DEFINITIONS) and all(ast.unparse(call).split(".")[-1] in HARMLESS for call in calls):
+            yield node
+
+
+class Definitions(SourceFileLoader):
+    """Runs a module's definitions; what fails, such as the import of what is not installed, is passed over."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        for node in definitions(statements(Path(self.path))):
+            # Annotations stay text: what they name may not be there.
+            code = compile(ast.Module([node], []), self.path, "exec", __future__.annotations.compiler_flag)
+            with suppress(Exception, SystemExit):
+                exec(code, vars(module))
+
+
+def load(files: Sequence[Path]) -> dict[str, Any]:
+    """The names that the files define, and what they import from each other and from their folders."""
+    names: dict[str, Any] = {}
+    for folder in {str(file.parent) for file in files}:
+        sys.path.insert(0, folder)
+        sys.path_importer_cache[folder] = FileFinder(folder, (Definitions, [".py"]))
+    for file in files:
+        module = sys.modules.get(file.stem)
+        if getattr(module, "__file__", None) != str(file):
+            loader = Definitions(file.stem, str(file))
+            module = sys.modules[file.stem] = module_from_spec(ModuleSpec(file.stem, loader, origin=str(file)))
+            module.__file__ = str(file)
+            loader.exec_module(module)
+        names |= vars(module)
+    return names
