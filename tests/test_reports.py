@@ -33,7 +33,7 @@ from nnlib.evidence.study import LAYER_MEASURES, MEASURES, QUESTIONS, Study
 from stages import check, parameters, verdicts
 from stages.configurations import cells
 from stages.paths import GRID, RUNS, STUDIES, STUDY, TOGETHER, VERDICTS
-from stages.reporting.figures.reports import KINDS, PANELS, Row, draw, facts, rows
+from stages.reporting.figures.reports import KINDS, TITLES, Row, draw, facts, rows
 from stages.reporting.formats import environment
 from stages.studies import load_study, read_study
 from stages.yaml_files import read_yaml
@@ -411,11 +411,11 @@ def test_a_report_more_changes_no_byte_of_the_studys_verdicts(folder):
 
 def test_every_kind_of_code_has_a_heading():
     tables = report_tables([Report(study, {}) for study in ALL.values()], REFERENCE, confidence=0.95, seed=0)
-    for question in PANELS:
+    for question in TITLES:
         assert set(tables["reports"][f"{question}_kind"]) <= KINDS.keys()
         drawn = rows(tables["reports"], tables["differences"], question)
         assert len(drawn) == tables["reports"].query("not doubtful")[question].notna().sum()
-    assert PANELS.keys() <= QUESTIONS.keys()
+    assert TITLES.keys() <= QUESTIONS.keys()
 
 
 @pytest.mark.parametrize(
@@ -428,9 +428,8 @@ def test_every_kind_of_code_has_a_heading():
     ids=["none", "one", "beyond the axis"],
 )
 def test_the_picture_is_drawn_and_told_of_few_and_of_far_ones(those):
-    panels = {"bn_vs_none": those, "l2_vs_none": []}
-    draw(panels).draw_without_rendering()
-    told = environment().get_template("figures/reports.j2").render(facts=facts(panels))
+    draw(those, "Batch norm minus none").draw_without_rendering()
+    told = environment().get_template("figures/reports-batchnorm.j2").render(facts=facts(those))
     assert len(told.split("\n---\n")) == 3
     assert all(row.label in told for row in those)
 

@@ -10,7 +10,7 @@ from jinja2 import Environment
 from nnlib.errors import InputError
 from nnlib.evidence.study import Study
 from stages.reporting.data import Networks, Report
-from stages.reporting.figures import accuracies, costs, gradient, images, weights
+from stages.reporting.figures import accuracies, costs, gradient, images, reports, weights
 from stages.reporting.figures.drawing import Drawing
 from stages.reporting.figures.style import svg
 
@@ -52,6 +52,8 @@ CATALOGUE = {
         ("batchnorm-l2-best", "l2-experiments-higher", "l2-improves-accuracy", "high-cost-harmless"),
         appendix=False,
     ),
+    "reports-batchnorm": Item(reports.ReportsBatchnorm, appendix=False),
+    "reports-l2": Item(reports.ReportsL2, appendix=False),
     "gradient": Item(gradient.Gradient, appendix=False),
     "weights-squared": Item(costs.WeightsSquared, ("weights-stabilized", "weights-need-both"), appendix=False),
     "experiment-costs": Item(

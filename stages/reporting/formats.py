@@ -26,7 +26,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters = (percent, share, level, plain, number, points, measure, interval, p_value, listed, unbroken)
+    filters = (anchor, percent, share, level, plain, number, points, measure, interval, p_value, listed, unbroken)
     made.filters |= {function.__name__: function for function in filters} | {"svg": inline_svg, "variable": variable}
     return made
 
@@ -116,6 +116,11 @@ def listed(parts: Iterable[str], word: str = "and") -> str:
     """One, two and three."""
     *before, last = [*parts] or [""]
     return f"{', '.join(before)} {word} {last}" if before else last
+
+
+def anchor(heading: str) -> str:
+    """The anchor of a heading of a Markdown page on GitHub."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
 def inline_svg(text: str, prefix: str) -> Markup:

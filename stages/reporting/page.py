@@ -12,6 +12,7 @@ from nnlib.evidence.claims import Word
 from nnlib.evidence.selection import best_runs
 from nnlib.evidence.statistics import median_interval, middle
 from nnlib.evidence.study import Claim, Comparison, Study, measure
+from stages.reporting.assignment import assignment
 from stages.reporting.data import Report, records
 from stages.reporting.figures.costs import implied
 from stages.reporting.formats import NOT_THERE, interval, number
@@ -45,6 +46,7 @@ def context(report: Report) -> dict[str, Any]:
         "grid_best": grid_best(report),
         "tables": {name: records(table) for name, table in report.tables.items()},
         "run_results": run_results(report),
+        "others_said": assignment(report),
         "others": [judged(report, other) for other in report.others if other.claims],
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +28,7 @@ KINDS = {
     "L2 acts": ("λ shrinks the weights", GREEN),
     "L2 cannot act": ("λ cannot act: all is chance", GREY),
 }
-PANELS = {"bn_vs_none": "Batch norm minus none", "l2_vs_none": "L2 minus none"}
+TITLES = {"bn_vs_none": "Batch norm minus none", "l2_vs_none": "L2 minus none"}
 LIMIT = 10  # points; what lies beyond is drawn at the edge
 GAP = 1.0  # rows, for a heading
 MARKS = {"printed": ("D", INK, 5.5), "printed again": ("D", GREY, 4), "other seeds": ("o", GREY, 3.4)}
@@ -53,20 +53,30 @@ class Row(NamedTuple):
 
 
 class Reports(Drawing):
-    """Batch norm minus none, and L2 minus none, by all reports that have both."""
+    """One experiment minus another by all reports that have both."""
 
-    def rows(self) -> dict[str, list[Row]]:
+    question: str
+
+    def rows(self) -> list[Row]:
         tables = self.report.verdicts["reports"]
-        return {question: rows(tables["reports"], tables["differences"], question) for question in PANELS}
+        return rows(tables["reports"], tables["differences"], self.question)
 
     def draw(self) -> Figure:
-        return draw(self.rows())
+        return draw(self.rows(), TITLES[self.question])
 
     def facts(self) -> dict[str, Any]:
         return facts(self.rows())
 
     def table(self) -> pd.DataFrame:
         return self.report.verdicts["reports"]["reports"]
+
+
+class ReportsBatchnorm(Reports):
+    question = "bn_vs_none"
+
+
+class ReportsL2(Reports):
+    question = "l2_vs_none"
 
 
 def rows(reports: pd.DataFrame, differences: pd.DataFrame, question: str) -> list[Row]:
@@ -88,18 +98,14 @@ def rows(reports: pd.DataFrame, differences: pd.DataFrame, question: str) -> lis
     return sorted(found, key=lambda row: (order.index(row.kind), -row.printed))
 
 
-def draw(panels: Mapping[str, Sequence[Row]], width: float = WIDTH) -> Figure:
-    """A panel for each question that has rows, below each other, on a page of that width in inches."""
-    panels = {question: those for question, those in panels.items() if those}
-    if not panels:
+def draw(those: Sequence[Row], title: str) -> Figure:
+    if not those:
         return only_words("No report prints two experiments that could be compared.")
-    heights = [len(those) + GAP * len({row.kind for row in those}) for those in panels.values()]
-    figure = Figure(figsize=(width, sum(0.2 * height + 0.75 for height in heights)), layout="constrained")
-    axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for ax, (question, those) in zip(axes, panels.items(), strict=True):
-        _panel(ax, those)
-        ax.set_title(PANELS[question])
-        ax.set_xlabel("points of test accuracy")
+    height = len(those) + GAP * len({row.kind for row in those})
+    figure = Figure(figsize=(WIDTH, 0.2 * height + 0.95), layout="constrained")
+    ax = figure.subplots()
+    _panel(ax, those)
+    ax.set_xlabel(f"{title} (points)")
     key = [Line2D([], [], ls="", label=name, **_style(name)) for name in MARKS]
     figure.legend(handles=key, ncols=3, loc="outside upper left", handletextpad=0.1, columnspacing=0.8)
     return figure
@@ -150,22 +156,19 @@ def _row(ax: Axes, y: float, row: Row, colour: str) -> None:
         ax.text((LIMIT - 0.8) * side, y, text, va="center", ha="right" if side > 0 else "left", fontsize=8)
 
 
-def facts(panels: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    """Of each question: how many reports print better and worse; of how many there are other seeds, and of how many of
-    these on both sides of none; and every row."""
-    found = {}
-    for question, those in panels.items():
-        trained = [row for row in those if row.own]
-        found[question] = {
-            "title": PANELS[question],
-            "better": sum(row.printed > 0 for row in those),
-            "worse": sum(row.printed < 0 for row in those),
-            "trained": len(trained),
-            "both": sum(min(row.own) < 0 < max(row.own) for row in trained),
-            "rows": [
-                {"label": row.label, "kind": KINDS[row.kind][0], "printed": row.printed, "again": row.again}
-                | {"seeds": len(row.own), "low": min(row.own, default=None), "high": max(row.own, default=None)}
-                for row in those
-            ],
-        }
-    return found
+def facts(those: Sequence[Row]) -> dict[str, Any]:
+    """How many reports print better and worse; of how many there are other seeds, and of how many of these on both
+    sides of none; how many cannot be but chance; and every row."""
+    trained = [row for row in those if row.own]
+    return {
+        "better": sum(row.printed > 0 for row in those),
+        "worse": sum(row.printed < 0 for row in those),
+        "trained": len(trained),
+        "both": sum(min(row.own) < 0 < max(row.own) for row in trained),
+        "placebos": sum(row.kind == "L2 cannot act" for row in those),
+        "rows": [
+            {"label": row.label, "kind": KINDS[row.kind][0], "printed": row.printed, "again": row.again}
+            | {"seeds": len(row.own), "low": min(row.own, default=None), "high": max(row.own, default=None)}
+            for row in those
+        ],
+    }

@@ -135,7 +135,7 @@ class Strip(NamedTuple):
 
 
 def strip_height(rows: int) -> float:
-    return 0.58 * rows + 1.0
+    return 0.5 * rows + 1.0
 
 
 def strips(ax: Axes, rows: Sequence[Strip], *, scale: float = 100, mark: str = "the study's single run") -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from stages.reporting.assignment import winners
 from stages.reporting.colours import BLUE, GREEN, RED, named, variable
 from stages.reporting.data import Networks, Report, one
 from stages.reporting.figures.costs import implied
@@ -45,7 +46,7 @@ def _roulette(report: Report) -> dict[str, Any]:
         )
         for run in report.study.experiments
     }
-    return roulette.roulette_data(experiments)
+    return roulette.roulette_data(experiments, others=winners(report))
 
 
 def _explosion(report: Report, train: int) -> dict[str, Any]:
