@@ -32,6 +32,7 @@ def solution(name):
 
 
 COLUMNS = vars(solution("columns"))
+NNLIB = dict(inspect.getmembers(nnlib))
 
 
 def judged(functions, *names):
@@ -62,9 +63,9 @@ PARTS = {name: RIGHT[name] for name in ("linear_forward", "relu", "softmax", "li
 PARTS["apply_batchnorm"] = lambda A: reference.apply_batchnorm(A, epsilon=1e-8)
 
 
-def backward_of_nnlib(use_batchnorm, L2):
-    AL, caches = nnlib.l_model_forward(A, PARAMETERS, use_batchnorm)
-    grads = nnlib.l_model_backward(AL, Y, caches, L2, batchnorm_rule="exact")
+def backward_of_nnlib(L2):
+    AL, caches = nnlib.l_model_forward(A, PARAMETERS, "exact")
+    grads = nnlib.l_model_backward(AL, Y, caches, L2)
     return [grads[f"d{name}"] for name in PARAMETERS]
 
 
@@ -78,7 +79,7 @@ PAIRS = {
         lambda: reference.linear_activation_forward(A, W, b, "relu", parts=PARTS),
     ),
     "l_model_forward": (
-        lambda: nnlib.l_model_forward(A, PARAMETERS, True)[0],
+        lambda: nnlib.l_model_forward(A, PARAMETERS, "exact")[0],
         lambda: reference.l_model_forward(A, NETWORK, True, "softmax", parts=PARTS),
     ),
     "compute_cost": (
@@ -100,7 +101,7 @@ PAIRS = {
         lambda: reference.linear_backward(reference.relu_backward(dZ, Z), A, W, b, 0.3),
     ),
     "l_model_backward": (
-        lambda: backward_of_nnlib(True, 0.3),
+        lambda: backward_of_nnlib(0.3),
         lambda: reference.l_model_backward(A, Y, NETWORK, True, "softmax", 0.3, parts=PARTS),
     ),
     "update_parameters": (
@@ -133,14 +134,19 @@ def test_right_solutions_are_right(name):
     assert len(report.verdicts) - len(report.missing) >= 15
 
 
-def test_nnlib_does_what_the_study_did():
-    report = check(nnlib)
-    assert [one.function for one in report.verdicts if one.status != "right" and one.status != "missing"] == [
-        "l_model_backward"
-    ]
-    assert next(one for one in report.verdicts if one.function == "l_model_backward").mistakes == [
-        "batch norm's derivative left out"
-    ]
+@pytest.mark.parametrize(
+    ("derivative", "mistakes"), [("exact", []), ("straight_through", ["batch norm's derivative left out"])]
+)
+def test_nnlib_with_its_two_derivatives_of_batch_norm(derivative, mistakes):
+    assert check(nnlib)
+    functions = NNLIB | {
+        "l_model_forward": lambda X, parameters, use_batchnorm: nnlib.l_model_forward(
+            X, parameters, derivative if use_batchnorm else "none"
+        ),
+        "l_model_backward": lambda AL, Y, caches, L2: nnlib.l_model_backward(AL, Y, caches, L2, batchnorm=derivative),
+    }
+    forward, backward = judged(functions, "l_model_forward", "l_model_backward")
+    assert (forward.status, backward.mistakes) == ("right", mistakes)
 
 
 # Known mistakes
@@ -386,7 +392,7 @@ def test_a_changed_function_of_nnlib_is_never_right(name, place):
         np.shape(a) == np.shape(b) and np.allclose(a, b, atol=1e-6) for a, b in zip(before, after, strict=False)
     )
     assume(not same)
-    (verdict,) = judged(dict(vars(nnlib)) | {name: function}, name)
+    (verdict,) = judged(NNLIB | {name: function}, name)
     assert verdict.status in ("known mistake", "different", "not judged")
     if verdict.status == "different":
         assert any(
@@ -576,3 +582,22 @@ def test_the_table_leads_to_the_formulas():
     for name, entry in TABLE.items():
         assert entry["section"] in headings, name
         assert all(one["says"].endswith(".") for one in known(name).values())
+
+
+def test_the_page_for_teachers(tmp_path):
+    page = HERE.parent / "docs" / "check.md"
+    text = page.read_text(encoding="utf-8")
+    program, output = re.search(r"```python\n(.*?)```.*?```text\n(.*?)```", text, re.DOTALL).groups()
+    (tmp_path / "mine.py").write_text(program, encoding="utf-8")
+    assert str(check_files([tmp_path / "mine.py"])) == output.rstrip("\n")
+    for link in re.findall(r"\]\(([^)#]+)", text):
+        assert (page.parent / link).exists(), link
+
+
+def test_what_was_measured_is_said_with_the_mistake(tmp_path, monkeypatch):
+    """The file is made from the study's results, and may be absent."""
+    functions = with_mistake("apply_batchnorm", axis=0)
+    assert "measured" not in str(judged(functions, "apply_batchnorm")[0])
+    (tmp_path / "measured.json").write_text('{"over the wrong axis": "2 points lost."}', encoding="utf-8")
+    monkeypatch.setattr("nnlib.check.report.MEASURED", tmp_path / "measured.json")
+    assert "    measured: 2 points lost.\n" in str(judged(functions, "apply_batchnorm")[0])

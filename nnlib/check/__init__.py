@@ -1,9 +1,10 @@
 """Is somebody's backpropagation right? Each function is right, a known mistake, or different from the formulas.
 
-`python -m nnlib.check mine.py` in a terminal; in Python `nnlib.check(module)`, since this module can be called: it is then
-its own function `check`. docs/check.md is for teachers.
+`python -m nnlib.check mine.py` in a terminal. This module can be called, too: `nnlib.check(module)` is its function
+`check`. docs/check.md is for teachers.
 """
 
+import inspect
 import json
 import os
 import random
@@ -22,12 +23,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from nnlib.arguments import what
 from nnlib.check.judge import Judge
 from nnlib.check.report import Report, Verdict
 from nnlib.check.solution import TABLE
 from nnlib.check.source import load, statements
 from nnlib.errors import InputError
+from nnlib.records import what
 
 __all__ = ["Report", "Verdict", "check", "check_files"]
 
@@ -49,11 +50,11 @@ def check(solution: ModuleType | Mapping[str, Any]) -> Report:
     ValueError
         If it is neither.
     """
-    names = vars(solution) if isinstance(solution, ModuleType) else solution
+    names = dict(inspect.getmembers(solution)) if isinstance(solution, ModuleType) else solution
     if not isinstance(names, Mapping):
         raise InputError(f"solution: expected a module, or a dictionary such as globals(), got {what(solution)}")
     with undisturbed():
-        return Report(getattr(solution, "__name__", "solution"), list(Judge(dict(names)).verdicts()))
+        return Report(getattr(solution, "__name__", "solution"), list(Judge(names).verdicts()))
 
 
 def check_files(files: Sequence[str | Path], seconds: float = 60) -> Report:

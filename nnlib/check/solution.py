@@ -193,7 +193,8 @@ def replaced(value: Any, replace: Callable[[Any], Any]) -> Any:
     if isinstance(value, dict):
         return {key: replaced(one, replace) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(replaced(one, replace) for one in value)
+        items = [replaced(one, replace) for one in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     return replace(value) if isinstance(value, Array | Tensor) else value
 
 
