@@ -123,11 +123,11 @@ class Judge:
     def concerns(self, name: str, case: Values) -> bool:
         """Whether the solution can be given what the case has: batch norm, λ."""
         takes = self.solution.takes
-        normalises = any(not slot.variable for slot in takes("l_model_forward", "use_batchnorm"))
-        if name == "predict" and normalises and not takes(name, "use_batchnorm"):
+        normalizes = any(not slot.variable for slot in takes("l_model_forward", "use_batchnorm"))
+        if name == "predict" and normalizes and not takes(name, "use_batchnorm"):
             return bool(case["use_batchnorm"])
         decays = takes(name, "L2") or (name == "cost_with_l2" and not takes(name, "AL"))
-        return case.get("use_batchnorm", False) <= normalises and ("L2" in case) <= bool(decays)
+        return case.get("use_batchnorm", False) <= normalizes and ("L2" in case) <= bool(decays)
 
     def explanations(self, name: str) -> Iterator[tuple[list[str], Values, Parts]]:
         """Nothing wrong, then one mistake, two, three: names, keywords, and the functions that it is made of."""
@@ -168,10 +168,10 @@ class Judge:
         names, options, parts = explanation or ([], {"epsilon": 1e-8}, self.right)
         self.made_of[name] = parts
         if name == "l_model_forward":
-            self.placed = {key: value for key, value in options.items() if key == "normalised"}
+            self.placed = {key: value for key, value in options.items() if key == "normalized"}
         verdict.mistakes = [one for one in names if not self.made_up_for(name, one)]
         if name == "l_model_backward" and self.only_in_cost():
-            verdict.mistakes.append("L2 in the cost and not in the gradient")
+            verdict.mistakes.append("λ only in the cost")
         harm = any(not known(name)[one].get("remark") for one in verdict.mistakes)
         verdict.status = "different" if explanation is None else "known mistake" if harm else "right"
         if parts is not self.right and any(self.judged[part].status in WRONG for part in PARTS if part in self.judged):
@@ -189,7 +189,7 @@ class Judge:
         """Whether another function of the solution makes up for a mistake."""
         if mistake == "no guard of the logarithm":
             return bool(self.own[self.output](np.array([[0.0], [-2000.0]])).min() > 0)
-        if name == "linear_backward" and mistake in ("summed, not averaged", "L2 not divided by m"):
+        if name == "linear_backward" and mistake in ("summed gradients", "λ not divided by m"):
             # Some divide by m at the end.
             whole = self.judge("l_model_backward")
             divided = whole.status in ("right", "known mistake") and mistake not in whole.mistakes

@@ -40,7 +40,7 @@ def apply_batchnorm(A, *, epsilon, axis=1, variance="biased", power=0.5, outside
     return (A - mean) / deviation if bracket else A - mean / deviation
 
 
-# The steps of a hidden layer, by what is normalised.
+# The steps of a hidden layer, by what is normalized.
 STEPS = {
     "activations": "linear relu norm",
     "inputs": "norm linear relu",
@@ -50,13 +50,13 @@ STEPS = {
 }
 
 
-def forward(X, network, use_batchnorm, output, parts, normalised="activations"):
+def forward(X, network, use_batchnorm, output, parts, normalized="activations"):
     """AL, and every step on the way: what it is, in which layer, with which input."""
     A, steps = X, []
     for layer, (W, b) in enumerate(network):
         hidden = layer < len(network) - 1
-        for step in STEPS[normalised].split():
-            if step == "norm" and not (use_batchnorm and (hidden or normalised == "output, too")):
+        for step in STEPS[normalized].split():
+            if step == "norm" and not (use_batchnorm and (hidden or normalized == "output, too")):
                 continue
             steps.append((step, layer, A))
             name = {"linear": "linear_forward", "norm": "apply_batchnorm", "relu": "relu" if hidden else output}[step]
@@ -64,12 +64,12 @@ def forward(X, network, use_batchnorm, output, parts, normalised="activations"):
     return A, steps
 
 
-def l_model_forward(X, network, use_batchnorm, output, *, parts, normalised="activations"):
-    return forward(X, network, use_batchnorm, output, parts, normalised)[0]
+def l_model_forward(X, network, use_batchnorm, output, *, parts, normalized="activations"):
+    return forward(X, network, use_batchnorm, output, parts, normalized)[0]
 
 
-def predict(X, Y, network, use_batchnorm, output, *, parts, normalised="activations", gives="share", ignored=False):
-    AL, _ = forward(X, network, use_batchnorm and not ignored, output, parts, normalised)
+def predict(X, Y, network, use_batchnorm, output, *, parts, normalized="activations", gives="share", ignored=False):
+    AL, _ = forward(X, network, use_batchnorm and not ignored, output, parts, normalized)
     classes, labels = (AL[0] > 0.5, Y[0] > 0.5) if len(Y) == 1 else (AL.argmax(0), Y.argmax(0))
     share = np.mean(classes == labels)
     return {"share": share, "percent": 100 * share, "classes": classes}[gives]
@@ -114,9 +114,9 @@ def softmax_backward(dA, Z, Y, *, short=False, diagonal=False):
 
 
 def batchnorm_backward(dA_norm, A, *, parts, left_out=False):
-    """By differences, which fit whatever it is that normalises."""
-    steps, normalise = 1e-6 * np.eye(A.size).reshape(-1, *A.shape), parts["apply_batchnorm"]
-    dA = [(dA_norm * (normalise(A + step) - normalise(A - step))).sum() / 2e-6 for step in steps]
+    """By differences, which fit whatever it is that normalizes."""
+    steps, normalize = 1e-6 * np.eye(A.size).reshape(-1, *A.shape), parts["apply_batchnorm"]
+    dA = [(dA_norm * (normalize(A + step) - normalize(A - step))).sum() / 2e-6 for step in steps]
     return dA_norm if left_out else np.reshape(dA, A.shape)
 
 
@@ -133,7 +133,7 @@ def l_model_backward(
     L2=0,
     *,
     parts,
-    normalised="activations",
+    normalized="activations",
     start="AL - Y",
     left_out=False,
     where="Z",
@@ -141,7 +141,7 @@ def l_model_backward(
     times="1",
 ):
     """[dW1, db1, dW2, db2, ...]"""
-    AL, steps = forward(X, network, use_batchnorm, output, parts, normalised)
+    AL, steps = forward(X, network, use_batchnorm, output, parts, normalized)
     m, last, above = X.shape[1], len(network) - 1, None
     grads: list[np.ndarray] = []
     d = {"AL - Y": AL - Y, "Y - AL": Y - AL, "softmax twice": softmax_backward(AL - Y, steps[-1][2], Y)}[start]

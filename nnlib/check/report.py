@@ -49,7 +49,7 @@ class Verdict:
         mistakes = [
             {"name": one} | known(self.function)[one] | {"measured": measured.get(one)} for one in self.mistakes
         ]
-        return asdict(self) | {"mistakes": mistakes, "formula": entry["formula"], "section": entry["section"]}
+        return asdict(self) | {"mistakes": mistakes, "formula": entry["formula"], "section": entry.get("section")}
 
     def __str__(self) -> str:
         data, called = self.data(), f" (here {self.called})" if self.called.lower() != self.function else ""
@@ -60,7 +60,8 @@ class Verdict:
             said = {"what it does": "effect", "measured": "measured", "why": "why"}
             lines += [f"  {word}: {one[key]}" for word, key in said.items() if one.get(key)]
         if self.status in WRONG:
-            lines += [f"formula: {data['formula']}", f'derived in docs/backprop.md, "{data["section"]}"']
+            lines.append(f"formula: {data['formula']}")
+            lines += [f'derived in docs/backprop.md, "{data["section"]}"'] if data["section"] else []
         return "\n  ".join(lines + self.difference())
 
     def difference(self) -> list[str]:
@@ -83,7 +84,7 @@ class Verdict:
             lines.append(f"{word} {name}{place} = {text(value.tolist())}")
         percent = 100 * distance(got, right)
         if np.isfinite(percent):
-            lines.append(f"off by {percent:,.{0 if percent >= 10 else 2}f} % of the largest entry")
+            lines.append(f"largest difference: {percent:,.{0 if percent >= 10 else 2}f} % of the largest entry")
         return lines
 
 

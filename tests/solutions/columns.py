@@ -82,9 +82,9 @@ def l_model_backward(AL, Y, caches, lambd=0.0):
     L, grads = len(caches), {}
     dA, grads[f"dW{L}"], grads[f"db{L}"] = linear_backward(AL - Y, caches[-1][0], lambd)
     for k in range(L - 1, 0, -1):
-        *cache, normalised = caches[k - 1]
-        if normalised is not None:
-            dA = batchnorm_backward(dA, normalised)
+        *cache, normalized = caches[k - 1]
+        if normalized is not None:
+            dA = batchnorm_backward(dA, normalized)
         dA, grads[f"dW{k}"], grads[f"db{k}"] = linear_activation_backward(dA, cache, "relu", lambd)
     return grads
 

@@ -44,7 +44,7 @@ def L_model_forward(X, parameters, batch_norm):
         caches.append({**cache, "raw": A})
         if batch_norm and k < len(parameters):
             A = Apply_BatchNorm(A)
-            caches[-1]["normalised"] = True
+            caches[-1]["normalized"] = True
     return A, caches
 
 
@@ -77,7 +77,7 @@ def Linear_activation_backward(dA, cache, activation, lambd=0):
 def L_model_backward(AL, Y, caches, lambd=0):
     grads, dA = {}, Y
     for k in range(len(caches), 0, -1):
-        if "normalised" in caches[k - 1]:
+        if "normalized" in caches[k - 1]:
             A = caches[k - 1]["raw"]
             s, A_norm = deviation(A), Apply_BatchNorm(A)
             dA = (dA - dA.mean(dim=0) - A_norm * (dA * A_norm).mean(dim=0)) / s
