@@ -135,9 +135,7 @@ def test_right_solutions_are_right(name):
     assert len(report.verdicts) - len(report.missing) >= 15
 
 
-@pytest.mark.parametrize(
-    ("derivative", "mistakes"), [("exact", []), ("straight_through", ["derivative left out"])]
-)
+@pytest.mark.parametrize(("derivative", "mistakes"), [("exact", []), ("straight_through", ["derivative left out"])])
 def test_nnlib_with_its_two_derivatives_of_batch_norm(derivative, mistakes):
     assert check(nnlib)
     functions = NNLIB | {
