@@ -1,11 +1,13 @@
-"""README.md's generated parts, rendered from the tables in git, so that a fresh clone can make them too.
+"""What stands outside reports/ and is told from the tables in git: README.md's generated parts, and what nnlib.check
+says that a mistake does. A fresh clone can make them, too.
 
-    python -m stages.reporting.readme            write them into README.md
-    python -m stages.reporting.readme --check    exit with 1 if README.md does not have them as they are now
+    python -m stages.reporting.readme            write them
+    python -m stages.reporting.readme --check    exit with 1 if they are not as they should be now
 
 No stage of the pipeline, since README.md is written by people but for the parts between its markers.
 """
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 from nnlib.data.files import read_json, write_text
 from nnlib.errors import InputError
+from nnlib.evidence.mistakes import DERIVATIVE
 from stages import parameters
 from stages.paths import SUMMARY
 from stages.reporting.catalogue import CATALOGUE, told
@@ -20,7 +23,7 @@ from stages.reporting.data import Report
 from stages.reporting.formats import environment
 from stages.reporting.page import context
 
-README = Path("README.md")
+README, MEASURED = Path("README.md"), Path("nnlib/check/measured.json")
 PARTS = ("key", "finding", "verdicts", "metrics", "pipeline")
 
 
@@ -44,10 +47,14 @@ def main() -> None:
     picture = told("experiments", CATALOGUE["experiments"].drawing(report), environment())
     dag = [sys.executable, "-m", "dvc", "dag", "--md", "--collapse-foreach-matrix"]
     graph = subprocess.run(dag, capture_output=True, text=True, check=True).stdout.strip()
-    new = filled(text, context(report) | {"picture": picture, "metrics": read_json(SUMMARY), "dag": graph})
-    if "--check" in sys.argv:
-        sys.exit(0 if new == text else "README.md is stale: run `python -m stages.reporting.readme`")
-    write_text(README, new)
+    facts = context(report) | {"picture": picture, "metrics": read_json(SUMMARY), "dag": graph}
+    measured = environment().get_template("readme/measured.j2").render(facts).strip()
+    new = {README: filled(text, facts), MEASURED: json.dumps({DERIVATIVE: measured}, ensure_ascii=False, indent=1)}
+    for path, content in new.items():
+        if "--check" not in sys.argv:
+            write_text(path, content)
+        elif not path.exists() or path.read_text(encoding="utf-8") != content:
+            sys.exit(f"{path.name} is stale: run `python -m stages.reporting.readme`")
 
 
 if __name__ == "__main__":
