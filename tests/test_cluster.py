@@ -256,7 +256,7 @@ def test_a_worker_without_nnlib_ends_at_its_first_block_and_harms_nothing(proces
 def test_if_all_are_refused_it_waits_for_another_and_then_says_so(processes, said, other_code):
     processes.worker(path=[other_code])
     with pytest.raises(
-        ClusterError, match=r"^cluster: the scheduler at \S+ has no worker within 2 s; no use were tcp://\S+$"
+        ClusterError, match=r"^cluster: the scheduler at \S+ has no worker within 2 s but tcp://\S+, refused or silent$"
     ):
         train(processes, said, wait=2.0)
     assert len(said) == 1
@@ -305,7 +305,7 @@ def test_a_scheduler_without_workers_is_waited_for_as_long_as_asked(processes):
 def test_an_adaptive_cluster_starts_workers_when_there_is_work():
     from distributed import LocalCluster  # takes a second, which a process that only lists the tests need not wait for
 
-    in_this_process = {"processes": False, "protocol": "tcp", "dashboard_address": None}
+    in_this_process = {"processes": False, "protocol": "tcp", "dashboard_address": ":0"}
     with LocalCluster(n_workers=0, threads_per_worker=1, **in_this_process) as adaptive:
         adaptive.adapt(minimum=0, maximum=2, interval="50ms")
         remote = train_replicas(TRAIN, VALIDATION, SETTINGS, range(5), cluster=adaptive.scheduler_address)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
@@ -108,15 +108,12 @@ class _Training:
         self.expected = versions()
         self.heard: dict[str, tuple[float, float]] = {}  # each worker's last sign of life, and when it came here
         self.silent: set[str] = set()
-        self.checked: set[str] = set()
         self.refused: set[str] = set()
         self.workers: dict[str, int] = {}  # the others, and their threads
         self.only: set[str] | None = None  # the workers that may have blocks; None for any that comes
         self.deadline = time.monotonic() + cluster.wait
         self.data: Any = None
-        self.pending: dict[
-            Any, tuple[Sequence[Any], bool]
-        ] = {}  # each task's block, and whether any worker may have it
+        self.pending: dict[Any, tuple[Sequence[Any], bool]] = {}  # a task's block, and whether any worker may have it
         self.look_around()
         self.waiting = deque(blocks(list(jobs), sum(self.workers.values())))
 
@@ -146,16 +143,15 @@ class _Training:
                     raise
                 except Exception:
                     self.waiting.append(block)
-                    refused = len(self.refused)
-                    self.look_around(check_all=True)
-                    if len(self.refused) == refused and not (anywhere and refused):
-                        raise
+                    refused_before = bool(self.refused)
+                    if not self.refuse_other_code() and not (anywhere and refused_before):
+                        raise  # it failed where the code is right
                 else:
                     for key, run in runs:
                         on_eval(key, run.step, run.validation_cost[-1].item() if len(run.steps) else torch.nan)
                         yield key, run
 
-    def look_around(self, check_all: bool = False) -> None:
+    def look_around(self) -> None:
         """Which workers there are. As long as one is silent or refused, blocks are for the others by name."""
         now, known = time.monotonic(), self.client.scheduler_info(n_workers=-1)["workers"]
         for address, worker in known.items():
@@ -167,10 +163,7 @@ class _Training:
                 f"cluster: no sign of life of worker {address} for {self.cluster.silence:g} s, others do its work"
             )
         self.silent = silent
-        unchecked = known.keys() - silent - self.refused - (set() if check_all else self.checked)
-        if unchecked:
-            self.check(unchecked)
-        no_use = silent | self.refused
+        no_use = (silent | self.refused) & known.keys()
         self.workers = {address: worker["nthreads"] for address, worker in known.items() if address not in no_use}
         only = set(self.workers) if no_use else None
         if only != self.only:
@@ -179,13 +172,13 @@ class _Training:
         if self.workers:
             self.deadline = now + self.cluster.wait
         elif now > self.deadline:
-            end = f"; no use were {', '.join(sorted(no_use))}" if no_use else ""
             raise ClusterError(
-                f"cluster: the scheduler at {self.cluster.address} has no worker within {self.cluster.wait:g} s{end}"
+                f"cluster: the scheduler at {self.cluster.address} has no worker within {self.cluster.wait:g} s"
+                + f" but {', '.join(sorted(no_use))}, refused or silent" * bool(no_use)
             )
 
     def submit(self) -> None:
-        """Hand out blocks."""
+        """Give the scheduler the next blocks."""
         if self.only == set():
             return
         workers = None if self.only is None else list(self.only)
@@ -210,17 +203,21 @@ class _Training:
         self.waiting.extendleft(self.pending.pop(task)[0] for task in lost)
         self.data = None
 
-    def check(self, workers: Iterable[str]) -> None:
-        """Refuse those that have other code; what hangs or is gone again answers nothing."""
-        self.checked |= {*workers}
-        try:
-            answers = self.client.run(versions, workers=[*workers], on_error="return", callback_timeout=ANSWER)
-        except TimeoutError:
-            return
-        for address, found in answers.items():
+    def refuse_other_code(self) -> bool:
+        """Ask every worker for its versions, and use those no more that have others; whether there are such."""
+        self.look_around()
+        before = len(self.refused)
+        for address in self.workers:
+            answer = {"workers": [address], "on_error": "return", "callback_timeout": ANSWER}
+            try:
+                (found,) = self.client.run(versions, **answer).values()
+            except (TimeoutError, ValueError):  # it hangs, or is gone
+                continue
             if found != self.expected and not isinstance(found, OSError):
                 self.cluster.say(f"cluster: worker {address} is refused: expected {self.expected}, got {found!r}")
                 self.refused.add(address)
+        self.look_around()
+        return len(self.refused) > before
 
 
 def blocks(which: Sequence[Any], threads: int) -> list[Sequence[Any]]:
