@@ -34,12 +34,15 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 # The tests that hold each module, those that find most first.
 TESTS = {
-    "nnlib/arguments.py": "arguments model training gradients engine",
-    "nnlib/shapes.py": "arguments layers model training",
+    "nnlib/arrays.py": "validation layers model training",
+    "nnlib/records.py": "records validation parameters",
+    "nnlib/source.py": "store",
+    "nnlib/validation.py": "validation layers model training",
     "nnlib/core/seeds.py": "seeds",
-    "nnlib/core/layers.py": "layers model arguments training engine",
-    "nnlib/core/model.py": "model layers arguments training",
-    "nnlib/core/training.py": "training arguments engine",
+    "nnlib/core/settings.py": "validation records training model",
+    "nnlib/core/layers.py": "layers model validation training engine",
+    "nnlib/core/model.py": "model layers validation training",
+    "nnlib/core/training.py": "training validation engine",
     "nnlib/gradients.py": "gradients",
     "nnlib/evidence/statistics.py": "statistics claims evidence",
     "nnlib/evidence/claims.py": "claims evidence",
@@ -47,7 +50,8 @@ TESTS = {
     "nnlib/replicas/store.py": "store",
     "nnlib/engine/run.py": "engine store training",
     "nnlib/replicas/cluster.py": "cluster",
-    "nnlib/replicas/train.py": "engine store arguments",
+    "nnlib/replicas/train.py": "store engine validation",
+    "nnlib/replicas": "engine validation",
     "nnlib/engine": "engine",
 }
 # Modules whose functions Numba compiles: each mutant of them anew, some seconds.

@@ -71,13 +71,13 @@ def train_on_cluster(
         If the address is none, or distributed is not installed here.
     """
     try:
-        from distributed import Client
+        from distributed import Client, KilledWorker
         from distributed.comm import get_address_host_port
     except ImportError as error:
         raise InputError(f"cluster: expected dask and distributed (the extra 'cluster'), got: {error}") from None
     try:
         get_address_host_port(cluster.address)
-        client = Client(cluster.address, timeout=ANSWER, set_as_default=False)
+        client = Client(cluster.address, timeout=ANSWER)
     except ValueError as error:
         raise InputError(
             f"cluster: expected an address such as tcp://scheduler:8786, got {cluster.address!r} ({error})"
@@ -90,6 +90,8 @@ def train_on_cluster(
         except ImportError as error:
             raise ClusterError(f"cluster: the scheduler at {cluster.address} needs nnlib, too ({error})") from None
         yield from _Training(client, cluster, sets, jobs).runs(on_eval)
+    except KilledWorker as error:
+        raise ClusterError(f"cluster: {error}") from error
     except (CancelledError, OSError) as error:
         if isinstance(error, ClusterError):
             raise
@@ -108,9 +110,10 @@ class _Training:
         self.silent: set[str] = set()
         self.refused: set[str] = set()
         self.workers: dict[str, int] = {}  # the others, and their threads
+        self.only: set[str] | None = None  # the workers that may have blocks; None for any that comes
         self.deadline = time.monotonic() + cluster.wait
         self.data: Any = None
-        self.pending: dict[Any, Sequence[Any]] = {}
+        self.pending: dict[Any, tuple[Sequence[Any], bool]] = {}  # a task's block, and whether any worker may have it
         self.look_around()
         self.waiting = deque(blocks(list(jobs), sum(self.workers.values())))
 
@@ -129,90 +132,92 @@ class _Training:
             except TimeoutError:
                 continue
             for task in [task for task in self.pending if task.done()]:
-                block = self.pending.pop(task, None)
-                if block is None:  # taken back since
+                if task not in self.pending:  # taken back since
                     continue
+                block, anywhere = self.pending.pop(task)
                 try:
                     runs = task.result(timeout=self.cluster.silence)
                 except TimeoutError:  # the worker that has it does not answer
                     self.waiting.append(block)
                 except CancelledError:
                     raise
-                except Exception as error:
+                except Exception:
                     self.waiting.append(block)
-                    self.refuse(error)
+                    refused_before = bool(self.refused)
+                    if not self.refuse_other_code() and not (anywhere and refused_before):
+                        raise  # it failed where the code is right
                 else:
                     for key, run in runs:
                         on_eval(key, run.step, run.validation_cost[-1].item() if len(run.steps) else torch.nan)
                         yield key, run
 
     def look_around(self) -> None:
-        """Which workers there are; those that are silent lose their blocks."""
+        """Which workers there are. As long as one is silent or refused, blocks are for the others by name."""
         now, known = time.monotonic(), self.client.scheduler_info(n_workers=-1)["workers"]
         for address, worker in known.items():
             if self.heard.get(address, (None, now))[0] != worker["last_seen"]:
                 self.heard[address] = worker["last_seen"], now
         silent = {address for address in known if now - self.heard[address][1] > self.cluster.silence}
-        fallen, self.silent = silent - self.silent, silent
-        self.workers = {a: worker["nthreads"] for a, worker in known.items() if a not in silent | self.refused}
-        for address in fallen:
+        for address in silent - self.silent:
             self.cluster.say(
                 f"cluster: no sign of life of worker {address} for {self.cluster.silence:g} s, others do its work"
             )
-        if fallen:
+        self.silent = silent
+        no_use = (silent | self.refused) & known.keys()
+        self.workers = {address: worker["nthreads"] for address, worker in known.items() if address not in no_use}
+        only = set(self.workers) if no_use else None
+        if only != self.only:
+            self.only = only
             self.take_back()
         if self.workers:
             self.deadline = now + self.cluster.wait
         elif now > self.deadline:
-            no_use = f"; no use are {', '.join(sorted(known))}" if known else ""
             raise ClusterError(
-                f"cluster: the scheduler at {self.cluster.address} has no worker within {self.cluster.wait:g} s{no_use}"
+                f"cluster: the scheduler at {self.cluster.address} has no worker within {self.cluster.wait:g} s"
+                + f" but {', '.join(sorted(no_use))}, refused or silent" * bool(no_use)
             )
 
     def submit(self) -> None:
-        """Hand out blocks, to any worker that comes, or, where some are refused or silent, to the others."""
-        only: dict[str, Any] = {}
-        if self.refused | self.silent:
-            only = {"workers": list(self.workers), "allow_other_workers": True}  # others if these are gone
+        """Give the scheduler the next blocks."""
+        if self.only == set():
+            return
+        workers = None if self.only is None else list(self.only)
         while self.waiting and len(self.pending) < max(AHEAD, 2 * sum(self.workers.values())):
-            if only and not self.workers:
-                break
             if self.data is None:
                 # As a task's result, made again elsewhere if the worker that has it dies; scattered data would be lost.
                 with warnings.catch_warnings(category=UserWarning, action="ignore"):
-                    self.data = self.client.submit(same, self.sets, pure=False, **only)
+                    self.data = self.client.submit(same, self.sets, pure=False, workers=workers)
             block = self.waiting.popleft()
             jobs = {key: self.jobs[key] for key in block}
-            self.pending[self.client.submit(train_block, self.expected, self.data, jobs, pure=False, **only)] = block
+            task = self.client.submit(train_block, self.expected, self.data, jobs, pure=False, workers=workers)
+            self.pending[task] = block, workers is None
 
     def take_back(self) -> None:
-        """Blocks wait again unless a usable worker is at them, with the data."""
+        """Blocks wait again unless a worker that may have them is at them, and has the data."""
         if self.data is None:
             return
         processing, (holders,) = self.client.processing(), self.client.who_has([self.data]).values()
         kept = {key for address in self.workers if address in holders for key in processing.get(address, ())}
         lost = [task for task in self.pending if task.key not in kept and task.status != "finished"]
         self.client.cancel(lost)
-        self.waiting.extendleft(self.pending.pop(task) for task in lost)
+        self.waiting.extendleft(self.pending.pop(task)[0] for task in lost)
         self.data = None
 
-    def refuse(self, error: Exception) -> None:
-        """Use no more those workers that have other code; the error of a block is raised if there are none."""
+    def refuse_other_code(self) -> bool:
+        """Ask every worker for its versions, and use those no more that have others; whether there are such."""
+        self.look_around()
         before = len(self.refused)
-        for address in list(self.workers):
+        for address in self.workers:
+            answer = {"workers": [address], "on_error": "return", "callback_timeout": ANSWER}
             try:
-                (found,) = self.client.run(
-                    versions, workers=[address], on_error="return", callback_timeout=ANSWER
-                ).values()
-            except TimeoutError:
+                (found,) = self.client.run(versions, **answer).values()
+            except (TimeoutError, ValueError):  # it hangs, or is gone
                 continue
-            if found != self.expected:
+            if found != self.expected and not isinstance(found, OSError):
                 self.cluster.say(f"cluster: worker {address} is refused: expected {self.expected}, got {found!r}")
                 self.refused.add(address)
-                del self.workers[address]
-        if len(self.refused) == before:
-            raise error
-        self.take_back()
+        self.look_around()
+        return len(self.refused) > before
 
 
 def blocks(which: Sequence[Any], threads: int) -> list[Sequence[Any]]:
