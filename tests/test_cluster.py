@@ -16,7 +16,7 @@ from problems import problem
 
 from nnlib import Cluster, Seeds, Settings, Store, train_replicas
 from nnlib.engine.compiled import Sets
-from nnlib.engine.layout import to_ink
+from nnlib.engine.layout import to_csr
 from nnlib.engine.run import Job, Run
 from nnlib.errors import InputError
 from nnlib.replicas import cluster
@@ -319,7 +319,7 @@ def test_without_dask_the_extra_that_has_it_is_named(monkeypatch):
 
 
 def test_a_worker_trains_a_block_from_the_beginnings_that_it_is_given():
-    data, half = Sets(to_ink(*TRAIN), to_ink(*VALIDATION)), SETTINGS.replace(epochs=2)
+    data, half = Sets(to_csr(*TRAIN), to_csr(*VALIDATION)), SETTINGS.replace(epochs=2)
     begun = Run.begin(SETTINGS, [4], torch.float64)
     jobs = {
         "half": Job(SETTINGS, Seeds(3, 3), train_replicas(TRAIN, VALIDATION, half, [3]), (4,)),
