@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from nnlib import Run, Seeds, Settings, Store, TrainingData, train_configurations
+from nnlib import Cluster, Run, Seeds, Settings, Store, TrainingData, train_configurations
 from nnlib.data.files import write_csv
 from nnlib.errors import InputError
 from nnlib.evidence.measures import Early, curve_table, log_table, replica_table
@@ -51,7 +51,7 @@ def train(
             seeds,
             device=device(params.device),
             threads=params.threads,
-            cluster=os.environ.get("DASK_SCHEDULER_ADDRESS"),
+            cluster=cluster(),
             store=Store(store_folder()),
             progress=progress,
         )
@@ -62,6 +62,17 @@ def device(name: str) -> str:
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("params.yaml: device: expected cuda to be available, torch finds none; use auto or cpu")
     return "cuda" if name == "auto" and torch.cuda.is_available() else name.replace("auto", "cpu")
+
+
+def cluster() -> Cluster | None:
+    """Where Dask's own variable says, with the patience that CLUSTER_WAIT has in seconds."""
+    address, wait = os.environ.get("DASK_SCHEDULER_ADDRESS"), os.environ.get("CLUSTER_WAIT")
+    if not address:
+        return None
+    try:
+        return Cluster(address=address, **({"wait": float(wait)} if wait else {}))
+    except ValueError as error:
+        raise InputError(f"CLUSTER_WAIT: expected a number of seconds above 0, got {wait!r}") from error
 
 
 def prepared(sets: Mapping[str, tuple[Tensor, Tensor]], settings: Settings) -> dict[str, PreparedSet]:

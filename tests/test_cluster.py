@@ -262,7 +262,8 @@ def test_if_all_are_refused_it_waits_for_another_and_then_says_so(processes, sai
     assert len(said) == 1
 
 
-def test_a_scheduler_that_goes_away_is_one_line_and_what_was_finished_is_in_the_store(processes, tmp_path):
+def test_a_scheduler_that_goes_away_is_one_line_and_what_was_finished_is_in_the_store(processes, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "ANSWER", 5.0)  # Dask tries as long to reach it again
     processes.waiting_worker()
     store = Store(tmp_path / "store")
     with pytest.raises(ClusterError, match=r"^cluster: the scheduler at tcp://\S* went away$"):
@@ -300,6 +301,20 @@ def test_a_scheduler_without_workers_is_waited_for_as_long_as_asked(processes):
     late.start()
     assert_same_as_here(train(processes, wait=60.0))
     late.join()
+
+
+def test_the_stages_wait_as_long_as_the_environment_says(monkeypatch):
+    from stages.training import cluster as of_the_stages
+
+    assert of_the_stages() is None
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://here:8786")
+    assert of_the_stages() == Cluster(address="tcp://here:8786", wait=20)
+    monkeypatch.setenv("CLUSTER_WAIT", "3600")
+    assert of_the_stages() == Cluster(address="tcp://here:8786", wait=3600)
+    for none in ("an hour", "-1", "nan"):
+        monkeypatch.setenv("CLUSTER_WAIT", none)
+        with pytest.raises(InputError, match=f"^CLUSTER_WAIT: expected a number of seconds above 0, got '{none}'$"):
+            of_the_stages()
 
 
 def test_an_adaptive_cluster_starts_workers_when_there_is_work():

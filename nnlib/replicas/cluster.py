@@ -114,7 +114,7 @@ class _Training:
         self.deadline = time.monotonic() + cluster.wait
         self.data: Any = None
         self.pending: dict[Any, tuple[Sequence[Any], bool]] = {}  # a task's block, and whether any worker may have it
-        self.look_around()
+        self.survey()
         self.waiting = deque(blocks(list(jobs), sum(self.workers.values())))
 
     def runs(self, on_eval: OnEval) -> Iterator[tuple[Any, Run]]:
@@ -122,7 +122,7 @@ class _Training:
 
         seconds = min(1.0, self.cluster.silence / 4)
         while self.waiting or self.pending:
-            self.look_around()
+            self.survey()
             self.submit()
             if not self.pending:
                 time.sleep(seconds)
@@ -151,7 +151,7 @@ class _Training:
                         on_eval(key, run.step, run.validation_cost[-1].item() if len(run.steps) else torch.nan)
                         yield key, run
 
-    def look_around(self) -> None:
+    def survey(self) -> None:
         """Which workers there are. As long as one is silent or refused, blocks are for the others by name."""
         now, known = time.monotonic(), self.client.scheduler_info(n_workers=-1)["workers"]
         for address, worker in known.items():
@@ -205,7 +205,7 @@ class _Training:
 
     def refuse_other_code(self) -> bool:
         """Ask every worker for its versions, and use those no more that have others; whether there are such."""
-        self.look_around()
+        self.survey()
         before = len(self.refused)
         for address in self.workers:
             answer = {"workers": [address], "on_error": "return", "callback_timeout": ANSWER}
@@ -216,7 +216,7 @@ class _Training:
             if found != self.expected and not isinstance(found, OSError):
                 self.cluster.say(f"cluster: worker {address} is refused: expected {self.expected}, got {found!r}")
                 self.refused.add(address)
-        self.look_around()
+        self.survey()
         return len(self.refused) > before
 
 
