@@ -755,6 +755,7 @@ def test_formulas_are_written_as_github_renders_them(page):
         assert not re.search(r"\\(operatorname|label|e?q?ref|tag|def|newcommand|require|href|unicode|style)\b", formula)
 
 
-def test_the_glossary_has_one_line_a_word_and_each_word_once():
-    words = re.findall(r"^- \*\*([a-z -]+)\*\*: .+\.$", GLOSSARY, re.MULTILINE)
-    assert len(words) == len(set(words)) == GLOSSARY.count("\n- ") == 10
+def test_the_glossary_explains_each_word_once():
+    entries = re.split(r"^- ", GLOSSARY, flags=re.MULTILINE)[1:]
+    words = [re.fullmatch(r"\*\*([\w -]+)\*\*: .+\.\n", entry, re.DOTALL)[1] for entry in entries]
+    assert len(words) == len(set(words)) > 10
