@@ -700,8 +700,9 @@ PAGES = sorted(DOCS.glob("*.md"))
 
 def function(label, target):
     """What a link such as [`relu`](../nnlib/core/layers.py) names, or None if the module has no such function."""
-    module = importlib.import_module(".".join((DOCS / target).resolve().relative_to(REPOSITORY).with_suffix("").parts))
-    found = getattr(module, label.strip("`"), None)
+    path = (DOCS / target).resolve().relative_to(REPOSITORY).with_suffix("")
+    module = importlib.import_module(".".join(path.parts).removesuffix(".__init__"))
+    found = getattr(module, label.strip("`").rsplit(".", 1)[-1], None)
     return found if inspect.isfunction(found) and found.__module__ == module.__name__ else None
 
 
