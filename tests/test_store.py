@@ -106,6 +106,14 @@ def test_other_settings_are_another_replica(tmp_path, change):
     assert FOUND not in first_steps(tmp_path, SETTINGS.replace(**change), seeds=[0])
 
 
+def test_without_batch_norm_its_normalization_makes_no_other_replica(tmp_path):
+    train(tmp_path)
+    assert first_steps(tmp_path, SETTINGS.replace(normalization={"epsilon": 1e-3})) == [FOUND, FOUND]
+    settings = SETTINGS.replace(batchnorm="exact")
+    train(tmp_path, settings)
+    assert first_steps(tmp_path, settings.replace(normalization={"epsilon": 1e-3})) == [TRAINED, TRAINED]
+
+
 def test_other_data_other_seeds_or_other_code_are_another_replica(tmp_path, monkeypatch):
     train(tmp_path, seeds=[0, Seeds(weights=1, shuffle=0)])
     assert first_steps(tmp_path, seeds=[0], data=(TRAIN[0].clamp(max=1), TRAIN[1])) == [TRAINED]

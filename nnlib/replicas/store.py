@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from nnlib.core.seeds import Seeds
-from nnlib.core.settings import Settings
+from nnlib.core.settings import Normalization, Settings
 from nnlib.data.files import load_metadata, load_tensors, save_tensors
 from nnlib.engine.run import Run
 from nnlib.errors import InputError
@@ -91,13 +91,15 @@ class Shelf:
     device: str
 
     def about(self, settings: Settings, seed: int | Seeds) -> dict[str, Any]:
-        """All that decides a replica's bits but its length.
+        """All that decides a replica's bits but its length; without batch norm its normalization does not.
 
         Raises
         ------
         ChangedCodeError
             If the code has changed since it was imported: nothing is read or kept then under a key that may be wrong.
         """
+        if settings.batchnorm == "none":
+            settings = settings.replace(normalization=Normalization())
         return {
             "settings": {name: value for name, value in settings.record().items() if name != "epochs"},
             "seeds": Seeds.of(seed),
