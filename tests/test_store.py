@@ -90,7 +90,6 @@ def test_a_hundred_thousand_epochs_are_more_than_99999(tmp_path):
         {"batchnorm": "exact"},
         {"initialization": "xavier"},
         {"shuffle": "once"},
-        {"normalization": {"epsilon": 0.1}},
         {"stopping": STOPPING.replace(eval_every=4)},
         {"stopping": STOPPING.replace(patience=3)},
         {"stopping": STOPPING.replace(threshold=0.1)},
