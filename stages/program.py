@@ -18,7 +18,7 @@ from stages import parameters
 HERE = Path(__file__).parents[1]
 KEPT = "finished replicas are kept, `dvc repro` does the rest of this stage again"
 # What an interrupt leaves to do, where it is not the whole stage.
-LEFT_TO_DO = {"train": KEPT, "chance": KEPT, "reports": KEPT, "prune_store": "the same command does the rest"}
+LEFT_TO_DO = {"train": KEPT, "chance": KEPT, "reports": KEPT, "store": "the same command does the rest"}
 
 
 def run(main: Callable[..., Any]) -> None:

@@ -1,8 +1,8 @@
 """The store of trained replicas: what lies in it, and away with what no parameter set uses.
 
-    python -m stages.store                list it python -m stages.store prune          remove what neither this
-    workspace nor a branch, a tag or an experiment asks for python -m stages.store prune --yes    without asking, where
-    the store may be shared with other clones
+    python -m stages.store                  list it
+    python -m stages.store prune            remove what neither this workspace nor a branch, a tag or an experiment uses
+    python -m stages.store prune --yes      without asking, where the store may be shared with other clones
 
 A parameter set is the params.yaml and the studies of a commit; it uses its settings' replicas, whatever their length,
 data and version of the code.

@@ -24,12 +24,12 @@ MODEL = "data/models/experiment-3.safetensors"
 PROGRAMS = sorted(path.stem for path in (REPOSITORY / "stages").glob("*.py") if "run(main)" in path.read_text("utf-8"))
 
 
-def start(project: Project, *command: str) -> subprocess.Popen[str]:
+def start(project: Project, *command: str, **environment: str) -> subprocess.Popen[str]:
     """A command in a process group of its own, as a terminal starts it."""
     return subprocess.Popen(
         [sys.executable, "-u", "-m", *command],
         cwd=project.folder,
-        env=os.environ | ENVIRONMENT | {"MNIST_DIR": str(project.mnist), "PYTHONUNBUFFERED": "1"},
+        env=os.environ | ENVIRONMENT | {"MNIST_DIR": str(project.mnist), "PYTHONUNBUFFERED": "1"} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -151,11 +151,15 @@ def test_whoever_imports_the_stages_keeps_his_own_excepthook():
 def test_a_stage_ends_with_its_dvc(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
     project.set(epochs=400, replicas=500)
-    process = start(project, "dvc", "repro", "--single-item", "train@experiment-1")
-    read_until(process, "> python -m stages")
+    # By the usual python: a fork server's program has DVC nowhere above it.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    process = start(project, "dvc", "repro", "--single-item", "train@experiment-1", PATH=path)
+    # A stage watches its DVC once it has begun.
+    while not list((project.folder / "data" / "replicas").rglob("00400.safetensors")):
+        assert process.poll() is None
+        time.sleep(0.05)
     children = psutil.Process(process.pid).children(recursive=True)
-    while not any("stages.train" in child.cmdline() for child in children):
-        children = psutil.Process(process.pid).children(recursive=True)
+    assert any("stages.train" in child.cmdline() for child in children)
     process.terminate()
     process.wait(timeout=60)
     _, alive = psutil.wait_procs(children, timeout=60)

@@ -4,9 +4,13 @@ import json
 import re
 
 import pytest
+from pipeline import REPOSITORY
 from selenium.webdriver.support.wait import WebDriverWait
 
 from stages.reporting.catalogue import CATALOGUE
+from stages.yaml_files import read_yaml
+
+PLOTS = len(read_yaml(REPOSITORY / "dvc.yaml")["plots"])
 
 
 @pytest.fixture(
@@ -29,6 +33,15 @@ def page(request, driver, finished):
     assert driver.get_log("browser") == []
     driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+@pytest.fixture
+def opened(page):
+    """With all that is folded away."""
+    fold = "for (const details of document.querySelectorAll('details')) details.open = arguments[0]"
+    page.execute_script(fold, True)
+    yield page
+    page.execute_script(fold, False)
 
 
 def luminance(colour: str) -> float:
@@ -63,9 +76,10 @@ def test_every_link_and_figure_is_there(page):
     assert len(ids) == len(set(ids))
 
 
-def test_no_letter_of_a_figure_is_cut_off(page):
-    cut = page.execute_script("""
-        return [...document.querySelectorAll("figure[id^=figure-] > svg")].flatMap((svg) => {
+def test_no_letter_of_a_figure_is_cut_off(opened):
+    cut = opened.execute_script("""
+        const seen = [...document.querySelectorAll("figure[id^=figure-] > svg")].filter((svg) => svg.checkVisibility())
+        return seen.flatMap((svg) => {
           const frame = svg.getBoundingClientRect();
           return [...svg.querySelectorAll("text")].filter((text) => {
             const box = text.getBoundingClientRect();
@@ -85,18 +99,15 @@ def test_the_page_is_under_two_megabytes(finished):
     assert (finished.folder / "reports" / "report.html").stat().st_size < 2_000_000
 
 
-def test_no_letter_is_smaller_than_11_pixels(page):
-    small = page.execute_script("""
-        for (const details of document.querySelectorAll("details")) details.open = true
+def test_no_letter_is_smaller_than_11_pixels(opened):
+    small = opened.execute_script("""
         const scale = (svg) => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width
         const size = (element) => parseFloat(getComputedStyle(element).fontSize)
-        const found = [...document.querySelectorAll("body *:not(script, style, desc)")].filter((element) => {
+        return [...document.querySelectorAll("body *:not(script, style, desc)")].filter((element) => {
           const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim())
           const svg = element.closest("figure[id^=figure-] > svg")
           return own && element.checkVisibility() && size(element) * (svg ? scale(svg) : 1) < 10.99
-        }).map((element) => [element.tagName, element.textContent.trim().slice(0, 30), size(element)])
-        for (const details of document.querySelectorAll("details")) details.open = false
-        return found""")
+        }).map((element) => [element.tagName, element.textContent.trim().slice(0, 30), size(element)])""")
     assert small == []
 
 
@@ -158,12 +169,7 @@ def another_tab(driver):
 def test_plots_draw_offline(another_tab, finished):
     finished.dvc("plots", "show", "--out", "plots")
     another_tab.get((finished.folder / "plots" / "index.html").as_uri())
-    count = "return [document.querySelectorAll('canvas, svg.marks').length, document.images.length]"
-
-    def drawn(page):
-        plots, images = page.execute_script(count)
-        return plots >= 4 and images >= 3
-
-    WebDriverWait(another_tab, 60, poll_frequency=0.05).until(drawn)
+    plots = "return document.querySelectorAll('canvas, svg.marks').length"
+    WebDriverWait(another_tab, 60, 0.05).until(lambda page: page.execute_script(plots) == PLOTS)
     errors = [entry for entry in another_tab.get_log("browser") if entry["level"] == "SEVERE"]
     assert errors == [], json.dumps(errors)

@@ -90,8 +90,8 @@ def _raised(exponent: str) -> str:
 
 
 def points(value: Any, digits: int = 2) -> str:
-    """A difference of accuracies, 0.0215 → +2.15."""
-    return NOT_THERE if missing(value) else f"{100 * value:+.{digits}f}".replace("-", "−")
+    """A difference of accuracies, 0.0215 → +2.15; of a run that diverged it is infinite."""
+    return NOT_THERE if missing(value) else f"{100 * value:+.{digits}f}".replace("-", "−").replace("inf", "∞")
 
 
 def measure(value: Any, name: str) -> str:

@@ -16,6 +16,7 @@ from stages.reporting.colours import GREY, INK, named
 from stages.reporting.data import one, records
 from stages.reporting.figures.drawing import Drawing
 from stages.reporting.figures.style import WIDTH
+from stages.reporting.formats import number
 
 EXAMPLES = 512  # of which the gradient is taken
 
@@ -74,7 +75,7 @@ def _arrows(ax: Axes, title: str, cosine: float, colour: str) -> None:
         ax.annotate("", (stop[0], stop[1]), (start[0], start[1]), arrowprops=arrow)
     ax.text(0.02, 0.55, "W", color=INK, fontsize=9)
     ax.text(end[0] + 0.05, end[1] + 0.03, "after the\nstep", color=colour, fontsize=8.5, va="center")
-    ax.text(0.45, -0.3, f"step along W:\ncosine {cosine:.2f}".replace("-", "−"), fontsize=8.5, ha="center")
+    ax.text(0.45, -0.3, f"step along W:\ncosine {number(cosine, 2)}", fontsize=8.5, ha="center")
     ax.set_title(title, color=colour)
     ax.set_xlim(-0.5, 1.55)
     ax.set_ylim(-0.4, 1.7)
