@@ -17,6 +17,7 @@ TINY = {
     "replicas": 2,
     "threads": 1,
     "epochs": 2,
+    "learning_rate": 0.1,
     "preprocess": {"examples": 1600, "validation": 0.25},
     "grid": {"batch_size": [32, 64], "epochs": [1, 2], "l2": [0.01]},
     "stopping": {"eval_every": 5},

@@ -195,7 +195,7 @@ def test_a_fresh_clone_has_metrics_and_a_fresh_lock_and_judges_an_edited_claim(f
     assert "high: 1.0}" in text
     study.write_text(re.sub(r"\nfrozen:.*?(?=\n\S)", "", text, flags=re.DOTALL).replace("high: 1.0}", "high: -9.0}", 1))
     before = pd.read_csv(clone.folder / "reports/verdicts/study/comparisons.csv").set_index(["claim", "comparison"])
-    out = clone.dvc("repro", "--allow-missing", "verdicts").stdout
+    out = clone.dvc("repro", "--single-item", "verdicts").stdout
     assert "verdicts" in stages_that_ran(out), out
     table = pd.read_csv(clone.folder / "reports/verdicts/study/comparisons.csv").set_index(["claim", "comparison"])
     changed = table.index[(table["held"] != before["held"])]

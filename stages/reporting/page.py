@@ -85,6 +85,7 @@ def claim_rows(
     rows = {row["claim"]: row for row in records(tables["claims"])}
     official = {row["claim"]: row["official"] for row in records(tables["official"])} if "official" in tables else {}
     comparisons = records(tables["comparisons"])
+    missed = not_reproduced(report) if study is report.study else []
     found = []
     for claim in study.claims:
         if claim.asked_by != asked_by:
@@ -101,6 +102,7 @@ def claim_rows(
             | {"says": claim.says, "quote": claim.quote, "section": claim.section, "note": claim.note}
             | {"of": parts, "first_half": half.get(claim.id), "same": half.get(claim.id) == row["verdict"]}
             | {"official": official.get(claim.id)}
+            | {"missed": [row for row in missed if any(name.startswith(f"{row['run']}/") for name in claim.names)]}
             | {"why": [reason for reason in row["reasons"].split("; ") if reason], "fails": fails(claim, parts)}
         )
     return sorted(found, key=lambda row: ORDER.index(row["verdict"]))
@@ -197,6 +199,13 @@ def bug(report: Report) -> dict[str, Any]:
     }
 
 
+def not_reproduced(report: Report) -> list[dict[str, Any]]:
+    """The experiments of which so few printed numbers lie among ours that its probability is below one in a hundred."""
+    rows = records(report.tables["baseline"])
+    few = [row for row in rows if row["run"] in report.study.experiments and row["probability"] < 0.01]
+    return [row | {"label": report.label(row["run"])} for row in few]
+
+
 def fidelity(report: Report) -> dict[str, Any]:
     """How many of the printed numbers lie among ours, in all and of each experiment, and what would explain it."""
     rows = {row["run"]: row for row in records(report.tables["baseline"])}
@@ -205,8 +214,7 @@ def fidelity(report: Report) -> dict[str, Any]:
     return {
         "all": rows.get("all"),
         "runs": runs,
-        # A probability below one in a hundred, of none or few of whose numbers lie among ours.
-        "missed": [row for row in runs if row["probability"] < 0.01],
+        "missed": not_reproduced(report),
         "explanations": [
             row
             | {"says": explanation.says}
