@@ -8,9 +8,12 @@ from nnlib.errors import InputError
 from nnlib.evidence.study import Study, fewest_replicas
 from stages.configurations import cells, explanations
 from stages.parameters import Parameters
-from stages.paths import CHECKED, STUDY
+from stages.paths import CHANCE, CHECKED, EXPLANATIONS, GRID, STUDIES, STUDIES_RUNS, STUDY, TOGETHER
 from stages.program import run
 from stages.studies import load_others, load_study
+
+# Of reports/runs, where each run of the study has a folder, too.
+RUN_FOLDERS = {GRID, EXPLANATIONS, CHANCE, STUDIES_RUNS}
 
 
 def main(params: Parameters) -> None:
@@ -24,7 +27,15 @@ def main(params: Parameters) -> None:
                 f"explanation {explanation.id}: expected one of params.yaml's explanations.changes, "
                 f"{', '.join(params.explanations.changes)}, got {explanation.change!r}"
             )
+    if taken := RUN_FOLDERS & study.runs.keys():
+        raise InputError(f"{STUDY}: runs: expected other names than {', '.join(RUN_FOLDERS)}, got {', '.join(taken)}")
     for other in others:
+        if other.key == TOGETHER:
+            raise InputError(
+                f"{STUDIES / other.key}.yaml: key: expected another name; reports/verdicts has this one"
+            )
+        if other.frozen or other.explanations:
+            raise InputError(f"{STUDIES / other.key}.yaml: expected frozen and explanations in {STUDY} alone")
         configurations = other.configurations()
         other.check_claims([])
         if other.data and params.preprocess.examples:

@@ -164,3 +164,17 @@ def test_a_file_that_is_not_such_yaml_is_refused(text: str, tmp_path: Path):
     path.write_text(text)
     with pytest.raises(ValueError, match=r"params\.yaml: (not YAML|the record|seed)"):
         parameters.load(path)
+
+
+@pytest.mark.parametrize("stage", ["train", "explanations", "chance"])
+def test_a_stage_is_stale_by_every_parameter_that_all_its_runs_share(stage: str):
+    params, asked = parameters.load(REPOSITORY / "params.yaml"), set()
+
+    class Asked:
+        def __getattr__(self, name):
+            asked.add(name)
+            return getattr(params, name)
+
+    parameters.Parameters.common(Asked())
+    body = read_yaml(REPOSITORY / "dvc.yaml")["stages"][stage]
+    assert asked <= {name for name in body.get("do", body)["params"] if isinstance(name, str)}

@@ -50,7 +50,7 @@ REPLICAS = 20
 def test_a_report_can_be_opened_and_says_whether_it_is_trained(study):
     assert study.source.address or not study.source.code_read
     assert bool(study.runs) != bool(study.not_reproduced)
-    assert study.runs.keys() <= study.published.keys()
+    assert {key for key, run in study.runs.items() if not run.added} <= study.published.keys()
     for cells_ in study.cells:
         assert all("test_accuracy" in study.published[run] for run in cells_.names().values())
 
@@ -97,6 +97,10 @@ BAD = {
     "an unknown rule": ({"settings": GOOD["settings"] | {"shuffle": "sometimes"}}, "runs.bn: shuffle"),
     "an unknown setting": ({"settings": GOOD["settings"] | {"dropout": 0.5}}, "dropout: no such entry"),
     "other pixels": ({"settings": {"layers_dims": [100, 10]}}, "784 pixels first"),
+    "what only the study has": (
+        {"explanations": [{"id": "swapped", "says": "swapped", "change": "fan-in"}]},
+        "expected frozen and explanations in data/studies/study.yaml alone",
+    ),
     "a batch larger than the set": ({"data": {"train": 50, "validation": 10}}, "at most the 50 training images"),
     "a derivative that is not written": (
         {"settings": GOOD["settings"] | {"normalization": {"over": "matrix"}}},
@@ -133,6 +137,17 @@ def test_a_bad_report_is_one_line(folder, change, said):
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
     assert "report" in str(refused.value)
+
+
+def test_names_that_our_own_folders_have_are_refused(folder):
+    dump(GOOD | {"key": "reports"}, STUDIES / "reports.yaml")
+    with pytest.raises(InputError, match=r"reports.yaml: key: expected another name"):
+        check.main(parameters.load())
+    (STUDIES / "reports.yaml").unlink()
+    study = read_yaml(STUDY)
+    dump(study | {"runs": study["runs"] | {"grid": {"label": "a grid"}}}, STUDY)
+    with pytest.raises(InputError, match=r"runs: expected other names than .*, got grid"):
+        check.main(parameters.load())
 
 
 def test_fewer_images_than_a_mini_batch_are_said_before(folder):
