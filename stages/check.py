@@ -31,9 +31,7 @@ def main(params: Parameters) -> None:
         raise InputError(f"{STUDY}: runs: expected other names than {', '.join(RUN_FOLDERS)}, got {', '.join(taken)}")
     for other in others:
         if other.key == TOGETHER:
-            raise InputError(
-                f"{STUDIES / other.key}.yaml: key: expected another name; reports/verdicts has this one"
-            )
+            raise InputError(f"{STUDIES / other.key}.yaml: key: expected another name; reports/verdicts has this one")
         if other.frozen or other.explanations:
             raise InputError(f"{STUDIES / other.key}.yaml: expected frozen and explanations in {STUDY} alone")
         configurations = other.configurations()

@@ -1,4 +1,4 @@
-"""Train all replicas of the grid, of one run of the study, or of the explanations; write each run, and what it came to.
+"""Train all replicas of the grid, of one run of the study, or of the explanations; write each run and its measures.
 
 python -m stages.train grid
 python -m stages.train experiment-2

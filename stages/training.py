@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -70,9 +71,12 @@ def cluster() -> Cluster | None:
     if not address:
         return None
     try:
-        return Cluster(address=address, **({"wait": float(wait)} if wait else {}))
-    except ValueError as error:
-        raise InputError(f"CLUSTER_WAIT: expected a number of seconds above 0, got {wait!r}") from error
+        seconds = float(wait) if wait else Cluster.model_fields["wait"].default
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise InputError(f"CLUSTER_WAIT: expected a number of seconds above 0, got {wait!r}")
+    return Cluster(address=address, wait=seconds)
 
 
 def prepared(sets: Mapping[str, tuple[Tensor, Tensor]], settings: Settings) -> dict[str, PreparedSet]:

@@ -1,1 +1,1 @@
-"""All that knows the study's names and words: labels, figures, results, formats, templates."""
+"""The report: its data, figures, labs, formats of numbers, and templates."""

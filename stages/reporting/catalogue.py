@@ -41,7 +41,9 @@ class Item(NamedTuple):
 def told(name: str, drawing: Drawing, templates: Environment) -> tuple[str, str, str]:
     """A figure's words, from templates/figures: its title, its caption, its numbers for who cannot see it."""
     template = templates.get_template(f"figures/{name}.j2")
-    text = template.render(facts=drawing.facts(), params=drawing.report.params)
+    claims = drawing.report.tables["claims"]
+    verdicts = dict(zip(claims["claim"], claims["verdict"], strict=True))
+    text = template.render(facts=drawing.facts(), params=drawing.report.params, verdicts=verdicts)
     title, caption, numbers = (" ".join(part.split()) for part in text.split("\n---\n"))
     return title, caption, numbers
 
@@ -59,10 +61,19 @@ CATALOGUE = {
     "experiment-costs": Item(
         costs.ExperimentCosts, ("costs-blow-up", "cost-needs-both", "batchnorm-slower", "l2-costs")
     ),
-    "grid": Item(accuracies.Grid, ("batch-32-wins", "best-configuration")),
+    "grid": Item(accuracies.Grid, ("batch-32-wins", "more-epochs-help", "best-configuration")),
     "epochs": Item(accuracies.Epochs, ("more-epochs-help",)),
     "train-validation": Item(accuracies.TrainValidation, ("little-overfitting", "l2-reduces-overfitting")),
-    "grid-costs": Item(costs.GridCosts, ("batch-32-faster", "batch-32-smoother", "best-cell-lower-cost")),
+    "grid-costs": Item(
+        costs.GridCosts,
+        (
+            "batch-32-faster",
+            "batch-32-smoother",
+            "best-cell-lower-cost",
+            "batch-32-faster-on-validation",
+            "batch-32-faster-per-epoch",
+        ),
+    ),
     "weight-distributions": Item(weights.WeightDistributions, ("l2-weight-spread", "l2-mild")),
     "weight-differences": Item(weights.WeightDifferences, ("l2-mean-shift-small", "l2-mean-shift-mixed")),
     "confusion": Item(images.Confusion),

@@ -23,7 +23,6 @@ from stages.paths import (
     GRID,
     MODELS,
     RUNS,
-    STUDIES_RUNS,
     VERDICTS,
     WEIGHT_DIFFERENCES,
     WEIGHT_TABLE,
@@ -58,7 +57,6 @@ class Report:
     replicas: dict[str, pd.DataFrame]
     curves: dict[str, pd.DataFrame]
     verdicts: dict[str, dict[str, pd.DataFrame]]
-    others_replicas: dict[str, dict[str, pd.DataFrame]]
     first_half: pd.DataFrame
     weight_table: pd.DataFrame
 
@@ -67,7 +65,6 @@ class Report:
         study, others = load_study(), load_others()
         folders = [RUNS / GRID, *(RUNS / run for run in study.runs)]
         runs = pd.concat(pd.read_csv(folder / "runs.csv") for folder in folders)
-        there = {path.parent.name: path for path in (RUNS / STUDIES_RUNS).glob("*/replicas.csv")}
         first_half = FIRST_HALF / "claims.csv"
         return cls(
             params=params,
@@ -78,7 +75,6 @@ class Report:
             replicas=by_run(pd.read_csv(folder / "replicas.csv") for folder in folders),
             curves=by_run(pd.read_csv(folder / "curves.csv") for folder in folders),
             verdicts={folder.name: _tables(folder) for folder in sorted(VERDICTS.iterdir()) if folder.is_dir()},
-            others_replicas={key: by_run([pd.read_csv(path)]) for key, path in there.items()},
             first_half=_table(first_half) if first_half.exists() else pd.DataFrame(columns=["claim", "verdict"]),
             weight_table=pd.read_csv(WEIGHT_TABLE),
         )

@@ -11,7 +11,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from stages.reporting.colours import themed, variable
+from stages.reporting.colours import themed
 
 NOT_THERE = "–"
 
@@ -27,7 +27,7 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     filters = (anchor, percent, share, level, plain, number, points, measure, interval, p_value, listed, unbroken)
-    made.filters |= {function.__name__: function for function in filters} | {"svg": inline_svg, "variable": variable}
+    made.filters |= {function.__name__: function for function in filters} | {"svg": inline_svg}
     return made
 
 
@@ -99,9 +99,9 @@ def measure(value: Any, name: str) -> str:
     return percent(value) if name.endswith("accuracy") else number(value)
 
 
-def interval(row: Any, name: str = "", key: str = "median") -> str:
-    """estimate [low, high] of a record."""
-    middle, low, high = (measure(row[column], name) for column in (key, f"{key}_low", f"{key}_high"))
+def interval(row: Any, name: str = "") -> str:
+    """The median of a record, with its interval: median [low, high]."""
+    middle, low, high = (measure(row[column], name) for column in ("median", "median_low", "median_high"))
     return middle if low == NOT_THERE else f"{middle} [{low.removesuffix(' %')}, {high.removesuffix(' %')}]"
 
 

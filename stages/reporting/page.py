@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from nnlib.evidence.claims import Word
-from nnlib.evidence.selection import best_runs
 from nnlib.evidence.statistics import median_interval, middle
 from nnlib.evidence.study import Claim, Comparison, Study, measure
 from stages.reporting.assignment import assignment
@@ -43,7 +42,6 @@ def context(report: Report) -> dict[str, Any]:
         "implied": implied(report),
         "fidelity": fidelity(report),
         "chance": chance(report),
-        "grid_best": grid_best(report),
         "tables": {name: records(table) for name, table in report.tables.items()},
         "run_results": run_results(report),
         "others_said": assignment(report),
@@ -158,22 +156,17 @@ def single_runs(report: Report) -> dict[str, Any]:
     plain = study.four.none
     low, high = middle(report.values(str(plain), "test_accuracy"))
     reruns = [
-        {"run": run, "printed": report.printed(run, "test_accuracy"), "again": report.printed(other, "test_accuracy")}
+        {"label": report.label(run)}
+        | {name: report.printed(key, "test_accuracy") for name, key in (("printed", run), ("again", other))}
         for run, other in study.same.items()
     ]
     return {
-        "winner": winner,
         "winner_label": report.label(winner) if winner else None,
         "lead": sorted(printed.values())[-1] - sorted(printed.values())[-2] if len(printed) > 1 else None,
         "wins": shares.get(1, {}).get(winner) if winner else None,
-        "right": right,
-        "right_label": report.label(right),
         "found": {count: row[right] for count, row in shares.items()},
         "plain": {"low": low, "high": high},
         "reruns": [rerun for rerun in reruns if None not in rerun.values()],
-        "wrong": [
-            row for row in verdicts(report, "study") if row["verdict"] in (Word.CONTRADICTED, Word.PARTLY_CONTRADICTED)
-        ],
     }
 
 
@@ -186,7 +179,6 @@ def bug(report: Report) -> dict[str, Any]:
     return {
         "squares": report.median(left_out, "sum_squared_weights"),
         "true_squares": report.median(true, "sum_squared_weights"),
-        "cost": report.median(left_out, "train_cost"),
         "lost": {"median": lost.estimate, "median_low": lost.low, "median_high": lost.high},
         "worse": int((change < 0).sum()),
         "of": len(change),
@@ -254,12 +246,6 @@ def chance(report: Report) -> dict[str, Any]:
         "other_sign": len(other),
         "crossed": [row | {"label": report.label(row["run"])} for row in records(report.tables["crossed"])],
     }
-
-
-def grid_best(report: Report) -> dict[str, Any]:
-    """The grid's best cell, chosen on validation, and the study's choice."""
-    found = best_runs(report.grid, report.measured)["validation"]
-    return found | {"label": report.label(found["run"])}
 
 
 def run_results(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:

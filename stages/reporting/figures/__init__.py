@@ -1,5 +1,5 @@
-"""Every figure of the report: `draw`s it, gives the `facts` for its words, and the `table` that it shows.
+"""Every figure of the report: each can draw itself, has the facts for its words, and the table that it shows.
 
-style has what they share; accuracies, costs, weights, images and gradient one subject each. A dot is a replica; a
-hollow diamond is what was printed.
+`style` has what figures share, `drawing` their base class; all other modules have one subject each. A dot is a replica;
+a hollow diamond is what was printed.
 """

@@ -70,7 +70,9 @@ class Experiments(Drawing):
             for row in rows.values()
             if row["printed"] is not None and not row["lowest"] <= row["printed"] <= row["highest"]
         ]
-        return {"rows": list(rows.values()), "outside": outside, "replicas": self.report.params.replicas}
+        overlap = max(row["lowest"] for row in rows.values()) < min(row["highest"] for row in rows.values())
+        shared = {"outside": outside, "overlap": overlap, "replicas": self.report.params.replicas}
+        return {"rows": list(rows.values())} | shared
 
     def table(self) -> pd.DataFrame:
         return replicas(self.report, self.runs(), "test_accuracy")

@@ -48,7 +48,7 @@ class Confusion(Drawing):
         percent = 100 * share
         errors = percent * (1 - np.eye(len(percent)))
         figure, (ax,) = panels(1, 3.3)
-        tiles(ax, shades(errors, errors.max(), above=BLUE, strongest=DARKEST))
+        tiles(ax, shades(errors, errors.max(), BLUE, DARKEST))
         for (row, column), value in np.ndenumerate(percent):
             if value >= TOO_SMALL:
                 weight = "bold" if row == column else "normal"
@@ -97,7 +97,7 @@ class Mistakes(Drawing):
         if not count:
             return only_words("There is no mistake to show.")
         columns, apart = 4, 2
-        images = [shades(image, 1, above=INK) for image in shown["images"]]
+        images = [shades(image, 1, INK) for image in shown["images"]]
         side = len(images[0])
         pixels = columns * (side + apart) - apart
         room = round(TWO_LINES / WIDTH * pixels)

@@ -59,7 +59,7 @@ class Reports(Drawing):
 
     def rows(self) -> list[Row]:
         tables = self.report.verdicts["reports"]
-        return rows(tables["reports"], tables["differences"], self.question)
+        return rows(tables["reports"], tables["differences"], self.question, self.report.study.key)
 
     def draw(self) -> Figure:
         return draw(self.rows(), TITLES[self.question])
@@ -79,15 +79,16 @@ class ReportsL2(Reports):
     question = "l2_vs_none"
 
 
-def rows(reports: pd.DataFrame, differences: pd.DataFrame, question: str) -> list[Row]:
-    """The rows of a panel from the tables `reports` and `differences` of `nnlib.evidence.reports`, by kind and size."""
+def rows(reports: pd.DataFrame, differences: pd.DataFrame, question: str, study: str) -> list[Row]:
+    """The rows of a panel from the tables `reports` and `differences` of `nnlib.evidence.reports`, by kind and size;
+    one of them is the study's own."""
     found = []
     for record in reports[~reports["doubtful"].astype(bool) & reports[question].notna()].to_dict("records"):
         there = differences[(differences["report"] == record["report"]) & (differences["question"] == question)]
         points = {source: tuple(100 * those["difference"]) for source, those in there.groupby("source")}
         found.append(
             Row(
-                "the study" if record["report"] == "study" else record["report"],
+                "the study" if record["report"] == study else record["report"],
                 record[f"{question}_kind"],
                 100 * record[question],
                 points.get("again", ()),

@@ -23,7 +23,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from stages.reporting.colours import BLUE, GREY, INK, LINE, PAPER, RED
+from stages.reporting.colours import GREY, INK, LINE, PAPER
 from stages.reporting.formats import decimal
 
 # Text is measured in the first, which comes with matplotlib; Verdana is as wide.
@@ -64,8 +64,8 @@ STYLE: Any = {
 
 # The most of a colour in a tile, so that letters on it stay readable.
 DARKEST = 0.5
-# More tiles, or more dots in a row, are drawn as a picture, so that the page stays small.
-MANY_TILES, MANY_DOTS = 500, 100
+# More dots in a row are drawn as a picture, so that the page stays small.
+MANY_DOTS = 100
 
 
 WIDTH = 3.4  # inches; on the narrowest page 330 pixels, on which 8 points are 11 pixels
@@ -138,7 +138,7 @@ def strip_height(rows: int) -> float:
     return 0.5 * rows + 1.0
 
 
-def strips(ax: Axes, rows: Sequence[Strip], *, scale: float = 100, mark: str = "the study's single run") -> None:
+def strips(ax: Axes, rows: Sequence[Strip], *, scale: float = 100) -> None:
     """Rows of dots, each a replica; the median as a bar across; below, hollow, what was printed."""
     for y, row in enumerate(rows):
         values = np.sort(row.values.dropna().to_numpy()) * scale
@@ -153,7 +153,7 @@ def strips(ax: Axes, rows: Sequence[Strip], *, scale: float = 100, mark: str = "
     ax.locator_params(axis="x", nbins=5)
     key = [("o", GREY, "one seed"), ("|", GREY, "median")]
     if any(row.published is not None for row in rows):
-        key.append(("D", INK, mark))
+        key.append(("D", INK, "the study's single run"))
     for marker, colour, label in key:
         face = "none" if marker == "D" else colour
         ax.plot([], [], marker, color=colour, mfc=face, mew=1 + (marker == "|"), label=label)
@@ -232,16 +232,14 @@ def log_axis(ax: Axes) -> None:
     ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
 
 
-def shades(
-    values: NDArray[Any], limit: float, *, above: str = RED, below: str = BLUE, strongest: float = 1.0
-) -> NDArray[np.float64]:
-    """Values as colours, one below zero and one above, the fainter the nearer; what is not there is not seen.
+def shades(values: NDArray[Any], limit: float, colour: str, strongest: float = 1.0) -> NDArray[np.float64]:
+    """Values from 0 on as shades of a colour, the fainter the nearer to 0; what is not there is not seen.
 
     The page shines through, so that a colour for nothing is not needed, neither on a light page nor on a dark one.
     """
     known = np.nan_to_num(np.asarray(values, dtype=float))
-    colours = np.where(known[..., None] < 0, to_rgba(below), to_rgba(above))
-    colours[..., 3] = strongest * np.clip(np.abs(known) / limit, 0, 1) if limit > 0 else 0
+    colours = np.broadcast_to(to_rgba(colour), (*known.shape, 4)).copy()
+    colours[..., 3] = strongest * np.clip(known / limit, 0, 1) if limit > 0 else 0
     return colours
 
 
@@ -261,10 +259,8 @@ def pictures(ax: Axes, images: Sequence[NDArray[np.float64]], columns: int, acro
 
 def tiles(ax: Axes, colours: NDArray[np.float64]) -> None:
     """A matrix of colours as tiles, the first row on top."""
-    rows, columns = colours.shape[:2]
-    many = rows * columns > MANY_TILES
-    ax.pcolormesh(colours, edgecolors="none" if many else PAPER, linewidth=0.8, rasterized=many, clip_on=False)
-    ax.set_ylim(rows, 0)
+    ax.pcolormesh(colours, edgecolors=PAPER, linewidth=0.8, clip_on=False)
+    ax.set_ylim(len(colours), 0)
     ax.grid(False)
     for spine in ax.spines.values():
         spine.set_visible(False)

@@ -54,11 +54,16 @@ class WeightDistributions(Drawing):
 
     def facts(self) -> dict[str, Any]:
         without, with_l2 = pair(self.report)
-        rows = []
+        rows: list[dict[str, Any]] = []
         for name in layers(self.report):
             before, after = (self.report.values(run, f"std_{name}").mean() for run in (without, with_l2))
             rows.append({"layer": name, "without": before, "with": after, "change": after / before - 1})
-        return {"rows": rows, "replicas": self.report.params.replicas}
+        return {
+            "rows": rows,
+            "narrower": sum(row["change"] < 0 for row in rows),
+            "labels": [self.report.label(run) for run in (without, with_l2)],
+            "replicas": self.report.params.replicas,
+        }
 
     def table(self) -> pd.DataFrame:
         return pd.DataFrame(self.facts()["rows"])

@@ -14,7 +14,7 @@ LEVELS = 15  # the greatest of the grey levels
 def digits_data(
     train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], examples: int = 2000, held_out: int = 500
 ) -> dict[str, Any]:
-    """A record for JSON that `templates/labs/digits.html.j2` takes into the page.
+    """A record for JSON that `templates/labs/shared.html.j2` takes into the page.
 
     Parameters
     ----------
@@ -39,5 +39,5 @@ def digits_data(
 
 
 def packed(values: bytes) -> str:
-    """Deflated, in base64; `inflate` of `templates/labs/unpack.js` is the inverse."""
+    """Deflated, in base64; `inflate` of `templates/labs/digits.js` is the inverse."""
     return base64.b64encode(zlib.compress(values, 9)).decode("ascii")
