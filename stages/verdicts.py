@@ -47,7 +47,7 @@ def main(params: Parameters) -> None:
         if other.claims and there:
             for name, table in judgement.claims_and_comparisons(other, there, rules).items():
                 write_csv(VERDICTS / other.key / f"{name}.csv", table)
-    together = report_tables(reports, reports[0], confidence=evidence.confidence, seed=evidence.seed)
+    together = report_tables(reports, reports[0], confidence=evidence.confidence)
     for name, table in together.items():
         write_csv(VERDICTS / TOGETHER / f"{name}.csv", table)
     words = found["claims"].query("asked_by == 'study'")["verdict"].tolist()

@@ -13,6 +13,7 @@ from nnlib.evidence.probability import (
     probability,
     probability_of_improvement,
     single_run_probability,
+    single_run_wins,
     winner_shares,
 )
 from nnlib.evidence.study import Claim, Comparison
@@ -145,7 +146,7 @@ def test_a_single_run_wins_as_often_as_it_is_the_highest(values):
         best = np.array(study) == max(study)
         expected += best / best.sum()
     runs = dict(zip(RUNS, map(np.array, values), strict=False))
-    found = winner_shares(runs, [1], draws=1, seed=0)[1]
+    found = single_run_wins(runs)
     assert list(found) == list(runs)
     assert list(found.values()) == pytest.approx(expected / 5 ** len(values))
 
@@ -154,6 +155,7 @@ def test_more_runs_find_the_better_one_more_often():
     runs = {"a": np.arange(50.0) + 10, "b": np.arange(50.0), "c": np.full(50, NAN)}
     shares = winner_shares(runs, [1, 2, 10], draws=20_000, seed=0)
     assert shares == winner_shares(runs, [1, 2, 10], draws=20_000, seed=0)
+    assert shares[1] == single_run_wins(runs)
     assert shares[1]["a"] < shares[2]["a"] < shares[10]["a"]
     # The mean of ten is nearly normal, with twice the variance of one.
     assert shares[10]["a"] == pytest.approx(0.5 + math.erf(10 / np.sqrt(2 * 2 * (50**2 - 1) / 12 / 10)) / 2, abs=0.02)

@@ -219,7 +219,7 @@ def test_each_report_has_one_vote_by_the_sign_of_its_difference():
         report("one", {"none": 0.9}),
         report("doubtful", {"none": 0.9, "bn": 0.8}, doubtful="why"),
     ]
-    table = report_tables(reports, REFERENCE, confidence=0.95, seed=0)["counted"]
+    table = report_tables(reports, REFERENCE, confidence=0.95)["counted"]
     better = row(table, question="bn_vs_none", group="all", answer="better")
     assert (better["reports"], better["count"], better["say"]) == (4, 2, 0)
     worse = row(table, question="bn_vs_none", group="all", answer="worse")
@@ -228,7 +228,7 @@ def test_each_report_has_one_vote_by_the_sign_of_its_difference():
     assert (worse["share_low"], worse["share_high"]) == pytest.approx((interval.low, interval.high))
     assert row(table, question="bn_vs_none", group="batch norm", answer="worse")["count"] == 1
     assert row(table, question="bn_vs_none", group="derivative left out", answer="better")["reports"] == 3
-    denied = conclusion_table(reports, confidence=0.95, seed=0).query("denied")
+    denied = conclusion_table(reports, confidence=0.95).query("denied")
     assert denied[["report", "question"]].to_numpy().tolist() == [["better", "bn_vs_none"]]
 
 
@@ -247,13 +247,13 @@ def test_the_first_cells_count_or_the_best_run_of_each():
 def test_predictions_come_from_the_reference_and_from_the_reports_own_seeds():
     half = {"none": around(0.9), "bn": around(0.9)}
     reports = [REFERENCE, report("half", {"none": 0.9, "bn": 0.89}, half, code=LEFT_OUT)]
-    table = counted_table(reports, REFERENCE, confidence=0.95, seed=0)
+    table = counted_table(reports, REFERENCE, confidence=0.95)
     better = row(table, question="bn_vs_none", group="all", answer="better")
     assert better["expected"] == 1
     assert (better["own_reports"], better["own_count"], better["own_expected"]) == (2, 1, pytest.approx(1.5))
     assert row(table, question="winner", group="all", answer="bn_l2")["expected"] == pytest.approx(1)
     placebo = report("placebo", {"none": 0.9, "l2": 0.91}, code=PLACEBO)
-    table = counted_table([REFERENCE, placebo], REFERENCE, confidence=0.95, seed=0)
+    table = counted_table([REFERENCE, placebo], REFERENCE, confidence=0.95)
     assert row(table, question="l2_vs_none", group="L2 cannot act", answer="better")["expected"] == 0.5
 
 
@@ -262,7 +262,7 @@ def test_the_exact_derivative_is_predicted_by_the_references_own():
     own = {"none": around(0.9), "bn": around(0.8), "exact": around(0.95)}
     reference = report("reference", {"none": 0.9, "bn": 0.8, "exact": 0.95}, own, cells=cells_, code=LEFT_OUT)
     other = report("other", {"none": 0.9, "bn": 0.8}, code=EXACT)
-    table = counted_table([reference, other], reference, confidence=0.95, seed=0)
+    table = counted_table([reference, other], reference, confidence=0.95)
     assert row(table, question="bn_vs_none", group="batch norm", answer="better")["expected"] == 1
     assert row(table, question="bn_vs_none", group="derivative left out", answer="better")["expected"] == 0
 
@@ -375,9 +375,7 @@ def test_places_of_printed_numbers_follow_the_run_that_is_the_same_again():
 
 
 def test_the_costs_of_an_exploded_run_are_in_the_ratio_of_the_sets():
-    table = report_tables([Report(study, {}) for study in ALL.values()], REFERENCE, confidence=0.95, seed=0)[
-        "explosions"
-    ]
+    table = report_tables([Report(study, {}) for study in ALL.values()], REFERENCE, confidence=0.95)["explosions"]
     assert set(table["report"]) == {study.key for study in ALL.values() if study.explosion}
     assert (table["ratio"] / table["expected"]).to_numpy() == pytest.approx(1, abs=0.001)
 
@@ -425,7 +423,7 @@ def test_a_report_more_changes_no_byte_of_the_studys_verdicts(folder):
 
 
 def test_every_kind_of_code_has_a_heading():
-    tables = report_tables([Report(study, {}) for study in ALL.values()], REFERENCE, confidence=0.95, seed=0)
+    tables = report_tables([Report(study, {}) for study in ALL.values()], REFERENCE, confidence=0.95)
     for question in TITLES:
         assert set(tables["reports"][f"{question}_kind"]) <= KINDS.keys()
         drawn = rows(tables["reports"], tables["differences"], question)

@@ -112,20 +112,33 @@ def winner_shares(
 ) -> dict[int, dict[str, float]]:
     """How often each of several runs has the highest mean of n replicas, for each n; equal ones share the win.
 
-    Of one replica each it is counted exactly, of more they are drawn with replacement. A replica that diverged is below
-    all others.
+    Of one replica each it is counted exactly (`single_run_wins`), of more they are drawn with replacement. A replica
+    that diverged is below all others.
     """
     random = np.random.default_rng(seed)
-    values = {run: np.nan_to_num(np.asarray(column, dtype=float), nan=-np.inf) for run, column in runs.items()}
+    values = _diverged_last(runs)
     shares = {}
     for n in counts:
         if n == 1:
-            shares[n] = {run: _wins(run, values) for run in values}
+            shares[n] = single_run_wins(runs)
             continue
         means = np.array([column[random.integers(0, len(column), (draws, n))].mean(1) for column in values.values()])
         best = means == means.max(0)
         shares[n] = dict(zip(values, (best / best.sum(0)).mean(1).tolist(), strict=True))
     return shares
+
+
+def single_run_wins(runs: Mapping[str, Values]) -> dict[str, float]:
+    """How often each of several runs is the highest of one replica of each, counted exactly; equal ones share the win.
+
+    A replica that diverged is below all others.
+    """
+    values = _diverged_last(runs)
+    return {run: _wins(run, values) for run in values}
+
+
+def _diverged_last(runs: Mapping[str, Values]) -> dict[str, Values]:
+    return {run: np.nan_to_num(np.asarray(column, dtype=float), nan=-np.inf) for run, column in runs.items()}
 
 
 def _wins(run: str, values: Mapping[str, Values]) -> float:

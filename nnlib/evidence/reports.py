@@ -24,7 +24,7 @@ from scipy import stats
 from nnlib.evidence.claims import Measured
 from nnlib.evidence.fidelity import fidelity_table, implied_weights
 from nnlib.evidence.mistakes import MISTAKES
-from nnlib.evidence.probability import winner_shares
+from nnlib.evidence.probability import single_run_wins
 from nnlib.evidence.statistics import Interval, Values, known, median_interval, share_interval
 from nnlib.evidence.study import FOUR, QUESTIONS, Cells, Study
 from nnlib.evidence.tables import columns
@@ -32,7 +32,6 @@ from nnlib.evidence.tables import columns
 ACCURACY = "test_accuracy"
 BETTER, WORSE, SAME = "better", "worse", "same"
 WINNER = "winner"
-DRAWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -116,13 +115,14 @@ class Report:
         ahead = np.sign(np.nan_to_num(_less(first if self.study.one_seed else first[:, None], second)))
         return _around(float((ahead.mean() + 1) / 2), len(first), confidence)
 
-    def winners(self, seed: int) -> dict[str, float]:
+    @cached_property
+    def winners(self) -> dict[str, float]:
         """How often each of the four wins a single-run study; empty where they were not all trained."""
         if not set(FOUR) <= self.own.keys():
             return {}
         four = {cell: self.own[cell] for cell in FOUR}
         if not self.study.one_seed:
-            return winner_shares(four, [1], draws=DRAWS, seed=seed)[1]
+            return single_run_wins(four)
         best = np.argmax(list(four.values()), 0)
         return {cell: float(np.mean(best == place)) for place, cell in enumerate(four)}
 
@@ -154,9 +154,7 @@ def groups(report: Report, question: str) -> list[str]:
     return ["all", acts if question == "l2_vs_none" else report.study.code.kind]
 
 
-def report_tables(
-    reports: Sequence[Report], reference: Report, *, confidence: float, seed: int
-) -> dict[str, pd.DataFrame]:
+def report_tables(reports: Sequence[Report], reference: Report, *, confidence: float) -> dict[str, pd.DataFrame]:
     """Every table, by name.
 
     Parameters
@@ -168,13 +166,13 @@ def report_tables(
     return {
         "reports": report_table(reports),
         "differences": difference_table(counted),
-        "counted": counted_table(counted, reference, confidence=confidence, seed=seed),
+        "counted": counted_table(counted, reference, confidence=confidence),
         "placebo": placebo_table(counted),
         "noise": noise_table(counted, confidence=confidence),
         "spread": spread_table(counted),
         "mistakes": mistake_table(counted),
         "places": place_table([report for report in counted if report is not reference], confidence=confidence),
-        "conclusions": conclusion_table(counted, confidence=confidence, seed=seed),
+        "conclusions": conclusion_table(counted, confidence=confidence),
         "explosions": explosion_table(counted),
     }
 
@@ -223,7 +221,7 @@ def difference_table(reports: Sequence[Report]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["report", "question", "source", "study", "difference"])
 
 
-def counted_table(reports: Sequence[Report], reference: Report, *, confidence: float, seed: int) -> pd.DataFrame:
+def counted_table(reports: Sequence[Report], reference: Report, *, confidence: float) -> pd.DataFrame:
     """How many reports come to which answer, beside what seeds alone would give.
 
     Returns
@@ -247,39 +245,39 @@ def counted_table(reports: Sequence[Report], reference: Report, *, confidence: f
         for group, those in members.items():
             for answer in FOUR if question == WINNER else (BETTER, WORSE):
                 came = [report.answer(question) == answer for report in those]
-                own = [own_probability(report, question, answer, confidence, seed) for report in those]
+                own = [own_probability(report, question, answer, confidence) for report in those]
                 trained = [(p, here) for p, here in zip(own, came, strict=True) if p is not None]
                 low, high = poisson_binomial_range([p for p, _ in trained], confidence)
                 rows.append(
                     {"question": question, "group": group, "answer": answer, "reports": len(those), "count": sum(came)}
                     | columns("share", share_interval(sum(came), len(those), confidence))
                     | {"say": sum(report.says(question) == answer for report in those)}
-                    | _expected(reference, question, group, answer, len(those), confidence, seed)
+                    | _expected(reference, question, group, answer, len(those), confidence)
                     | {"own_reports": len(trained), "own_count": sum(here for _, here in trained)}
                     | {"own_expected": sum(p for p, _ in trained), "own_low": low, "own_high": high}
                 )
     return pd.DataFrame(rows)
 
 
-def own_probability(report: Report, question: str, answer: str, confidence: float, seed: int) -> float | None:
+def own_probability(report: Report, question: str, answer: str, confidence: float) -> float | None:
     """How often a single-run study by the report's protocol comes to this answer; None if its runs were not trained.
 
     Two equal accuracies count half for better and half for worse.
     """
     if question == WINNER:
-        return report.winners(seed).get(answer)
+        return report.winners.get(answer)
     better = report.probability(question, confidence).estimate
     return None if np.isnan(better) else better if answer == BETTER else 1 - better
 
 
 def _expected(
-    reference: Report, question: str, group: str, answer: str, reports: int, confidence: float, seed: int
+    reference: Report, question: str, group: str, answer: str, reports: int, confidence: float
 ) -> dict[str, float]:
     replicas = len(next(iter(reference.own.values()), ()))
     if group == "L2 cannot act":
         better = Interval(0.5, 0.5, 0.5)
     elif question == WINNER:
-        share = reference.winners(seed).get(answer, np.nan)
+        share = reference.winners.get(answer, np.nan)
         better = Interval(share, np.nan, np.nan) if np.isnan(share) else _around(share, replicas, confidence)
     else:
         one, other = QUESTIONS[question]
@@ -481,7 +479,7 @@ def place_table(reports: Sequence[Report], *, confidence: float) -> pd.DataFrame
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["report", "run", "measure"])
 
 
-def conclusion_table(reports: Sequence[Report], *, confidence: float, seed: int) -> pd.DataFrame:
+def conclusion_table(reports: Sequence[Report], *, confidence: float) -> pd.DataFrame:
     """What each report concludes, whether its own numbers deny it, and how often a single-run study comes to it.
 
     Returns
@@ -499,7 +497,7 @@ def conclusion_table(reports: Sequence[Report], *, confidence: float, seed: int)
         concluded = says or numbers
         if concluded is None:
             continue
-        own = own_probability(report, question, concluded, confidence, seed) if concluded != SAME else None
+        own = own_probability(report, question, concluded, confidence) if concluded != SAME else None
         replicas = max((len(values) for values in report.own.values()), default=0)
         share = Interval(np.nan, np.nan, np.nan) if own is None else _around(own, replicas, confidence)
         differences = np.empty(0) if question == WINNER else report.own_differences(question)
