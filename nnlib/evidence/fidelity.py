@@ -15,6 +15,11 @@ from nnlib.evidence.statistics import Values, known, median_interval, middle, pe
 from nnlib.evidence.study import Explanation, measure
 from nnlib.evidence.tables import columns
 
+# An experiment is called not reproduced if the probability that no more of a study's numbers lie inside is below this.
+NOT_REPRODUCED = 0.01
+# The gain in log likelihood above which the summary tells an explanation.
+LARGE_GAIN = 20.0
+
 
 def published_numbers(published: Measured, measured: Measured) -> list[tuple[str, str, float, Values]]:
     """Every published number of a run that we have: (run, measure, value, ours of each replica); one that diverged is
