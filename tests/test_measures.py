@@ -4,15 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from problems import problem
+from problems import normal, problem
 
-from nnlib import Settings, initialize_parameters, predict, train_replicas
+from nnlib import Settings, compute_cost, initialize_parameters, l_model_forward, predict, train_replicas
 from nnlib.evidence.inspection import (
     confident_mistakes,
     confusion_matrix,
     mean_differences,
     prediction_table,
-    weight_changes,
+    step_cosine,
     weight_differences,
 )
 from nnlib.evidence.measures import Early, curve_table, history_measures, log_table, replica_table
@@ -140,14 +140,44 @@ def test_differences_are_of_the_weights_without_and_with_l2():
     assert table["mean_difference"][3:].to_numpy() == pytest.approx(expected.numpy())
 
 
-def test_what_training_changed_is_the_last_weights_less_the_initial_ones():
-    run = trained(initialization="xavier")
-    network = {name: value[1] for name, value in run.parameters.items()}
-    initial = initialize_parameters(DIMS, initialization="xavier", seed=SEEDS[1], dtype=torch.float64)
-    changes = weight_changes(network, settings(initialization="xavier"), seed=SEEDS[1])
-    assert changes.keys() == {"W1", "W2"}
-    for name, change in changes.items():
-        assert torch.equal(change, network[name] - initial[name])
+def deep(**changes):
+    """Settings of two hidden layers, and a network of them with biases."""
+    dims = [6, 5, 4, 3]
+    network = initialize_parameters(dims, seed=1, dtype=torch.float64)
+    network |= {f"b{layer}": normal(n, 1, seed=layer) / 4 for layer, n in enumerate(dims[1:], start=1)}
+    return settings(layers_dims=dims, **changes), network
+
+
+def test_a_step_by_the_true_derivative_of_batch_norm_is_across_the_weights():
+    exact, network = deep(batchnorm="exact")
+    left_out, _ = deep(batchnorm="straight_through")
+
+    def cost(parameters):
+        return compute_cost(l_model_forward(DATA["train"][0], parameters, "exact")[0], DATA["train"][1]).item()
+
+    for layer in (1, 2):
+        # A layer of any length gives the same cost, so that the cost has no slope along the layer.
+        longer = network | {name: 3 * network[name] for name in (f"W{layer}", f"b{layer}")}
+        assert cost(longer) == pytest.approx(cost(network))
+        assert step_cosine(network, DATA["train"], exact, layer) == pytest.approx(0, abs=1e-6)
+        assert abs(step_cosine(network, DATA["train"], left_out, layer)) > 0.01
+
+
+def test_a_step_is_minus_the_gradient_of_the_last_hidden_layer():
+    plain, network = deep()
+    leaves = [network[name].clone().requires_grad_() for name in ("W2", "b2")]
+    AL, _ = l_model_forward(DATA["train"][0], network | {"W2": leaves[0], "b2": leaves[1]})
+    compute_cost(AL, DATA["train"][1]).backward()
+    weights, gradient = (torch.cat([one.flatten() for one in both]) for both in (leaves, [one.grad for one in leaves]))
+    expected = torch.nn.functional.cosine_similarity(weights, -gradient, 0).item()
+    assert step_cosine(network, DATA["train"], plain) == pytest.approx(expected)
+    assert step_cosine(network, DATA["train"], plain, 1) != pytest.approx(expected)
+
+
+def test_where_there_is_no_gradient_a_step_has_no_direction():
+    plain, network = deep()
+    dead = network | {"b2": torch.full((4, 1), -1e3, dtype=torch.float64)}
+    assert np.isnan(step_cosine(dead, DATA["train"], plain))
 
 
 def test_a_confusion_matrix_counts_every_image_once():

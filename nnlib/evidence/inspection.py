@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from nnlib.core.model import Parameters, initialize_parameters, l_model_forward
+from nnlib.core.model import Parameters, l_model_backward, l_model_forward
 from nnlib.core.settings import Settings
 from nnlib.engine.run import Run
 
@@ -28,12 +28,37 @@ def mean_differences(differences: Parameters) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True).replace([np.inf, -np.inf], np.nan)
 
 
-def weight_changes(parameters: Parameters, settings: Settings, *, seed: int) -> Parameters:
-    """What training changed in the weights of one network: each W less the initial one, made anew from the seed."""
-    initial = initialize_parameters(
-        settings.layers_dims, initialization=settings.initialization, seed=seed, dtype=parameters["W1"].dtype
+def step_cosine(
+    parameters: Parameters, examples: tuple[Tensor, Tensor], settings: Settings, layer: int | None = None
+) -> float:
+    """The cosine between a layer's weights and biases and the gradient step of the cross-entropy that changes them.
+
+    With batch norm a hidden layer gives the same output if its W and b are both made longer. Along them the true
+    derivative is therefore 0, but for ε, and so is the cosine. Where it is above 0, steps make the layer longer.
+
+    Parameters
+    ----------
+    parameters : of one network, W1 (out, in), b1 (out, 1), ...
+    examples : (X, Y), X (features, m) and one-hot Y (classes, m), of which the gradient is taken
+    settings : the batch norm, its derivative and its form
+    layer : from 1; None for the last hidden layer
+
+    Returns
+    -------
+    From −1 to 1; NaN where the gradient is 0.
+    """
+    X, Y = examples
+    form: dict[str, Any] = {"batchnorm": settings.batchnorm, "normalization": settings.normalization}
+    AL, caches = l_model_forward(X, parameters, **form)
+    grads = l_model_backward(AL, Y, caches, **form)
+    layer = len(parameters) // 2 - 1 if layer is None else layer
+    weights, gradient = (
+        np.concatenate([values[f"{name}{layer}"].double().numpy().ravel() for name in names])
+        for values, names in ((parameters, ("W", "b")), (grads, ("dW", "db")))
     )
-    return {name: W - initial[name] for name, W in parameters.items() if name.startswith("W")}
+    if not gradient.any():
+        return np.nan
+    return -float(weights @ gradient / np.linalg.norm(weights) / np.linalg.norm(gradient))
 
 
 def confusion_matrix(X: Tensor, Y: Tensor, parameters: Parameters, settings: Settings) -> np.ndarray:
