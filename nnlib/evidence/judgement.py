@@ -19,6 +19,8 @@ from nnlib.evidence.tables import about_other_runs, claim_table, columns, compar
 
 # Runs of each experiment of which the winner is found.
 COUNTS = (1, 2, 3, 5, 10, 20, 30)
+# Studies that are drawn for each count above 1; one run each is counted exactly.
+DRAWS = 10_000
 FAMILIES = ("study", "readers")
 
 
@@ -104,10 +106,11 @@ def fidelity(
 def other_sets_and_splits(
     study: Study, measured: Measured, splits: Mapping[str, Measured], rules: Rules
 ) -> dict[str, pd.DataFrame]:
-    """The tables `official` and `splits`: the verdicts on MNIST's official test set, and on other splits of the images.
+    """The tables `official` and `splits`.
 
-    `splits` speaks of the claims about the runs that were trained on other splits alone; their replicas are few, so
-    that beside the word there stands the median of each comparison.
+    `official` has the verdict on each claim, beside it that on MNIST's official test set. `splits` has no verdicts,
+    since the replicas on other splits of the images are few: for each comparison of the runs that were trained on a
+    split, it has in how many replicas it held, lay within the margin or on the other side, and the median.
     """
     official = {run: _renamed(numbers, "official_accuracy", "test_accuracy") for run, numbers in measured.items()}
     words = {verdict.claim.id: verdict.word for verdict in rules.verdicts(study, measured)}
@@ -149,12 +152,12 @@ def crossed_table(crossed: Measured) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["run", "weights", "shuffle", "interaction", "deviation"])
 
 
-def winner_table(study: Study, measured: Measured, rules: Rules, draws: int = 10_000) -> pd.DataFrame:
+def winner_table(study: Study, measured: Measured, rules: Rules) -> pd.DataFrame:
     """How often a study of n runs each names each of its four experiments the winner, by test accuracy."""
     runs = {run: number(measured, f"{run}/test_accuracy") for run in study.experiments if run in measured}
     if len(runs) < 2:
         return pd.DataFrame(columns=["runs", *runs])
-    shares = winner_shares(runs, COUNTS, draws=draws, seed=rules.seed)
+    shares = winner_shares(runs, COUNTS, draws=DRAWS, seed=rules.seed)
     return pd.DataFrame([{"runs": count} | share for count, share in shares.items()])
 
 
@@ -175,9 +178,15 @@ def said(verdicts: Sequence[str]) -> str:
 
 
 def summary(study: Study, measured: Measured, grid: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
-    """What `dvc metrics` shows: the median test accuracy in percent of each run and of the grid's cell that is best on
-    the validation set, None where half of the replicas or more diverged; and how many of the study's claims have which
-    verdict."""
+    """The summary of a study: the median test accuracy, in percent, of each run and of the grid's run that is best on
+    the validation set, and how many of the study's claims have which verdict. A median is None where half of the
+    replicas or more diverged.
+
+    Parameters
+    ----------
+    grid : the grid's runs
+    words : the verdict on each claim that the study makes
+    """
     accuracies = {run: median(measured[run]["test_accuracy"]) for run in study.runs if run in measured}
     accuracies["best"] = best_runs(grid, measured)["validation"]["test_accuracy"]
     percent = {run: round(100 * accuracy, 2) if accuracy >= 0 else None for run, accuracy in accuracies.items()}
