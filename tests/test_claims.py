@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from nnlib.evidence.claims import Word, claim_word, decide
-from nnlib.evidence.study import TWO_SIDED, Claim, Comparison
+from nnlib.evidence.study import FIRST_TEST_SHARE, Claim, Comparison
 
 SUPPORTED, CONTRADICTED, UNDECIDED, EQUIVALENT = Word.SUPPORTED, Word.CONTRADICTED, Word.UNDECIDED, Word.EQUIVALENT
 NOT_SUPPORTED = Word.NOT_SUPPORTED
@@ -26,7 +26,7 @@ def claim(*comparisons, id="claim", **more):
 
 def verdicts(claims, measured, published=None, level=0.05):
     """Two-sided p-values must reach this level."""
-    return decide(claims, measured, published or {}, margins=MARGINS, confidence=1 - level / TWO_SIDED)
+    return decide(claims, measured, published or {}, margins=MARGINS, confidence=1 - level / FIRST_TEST_SHARE)
 
 
 def seeds(*groups):

@@ -8,8 +8,8 @@ a second one decides whether one of the other two cases has more than half.
 The claim is the unit that is corrected for, by Holm's method. It is decided as a whole if the largest p-value of its
 parts reaches the claim's level: an intersection-union test (R. Berger, *Multiparameter Hypothesis Testing and
 Acceptance Sampling*, 1982). A claim that is not decided as a whole keeps its level, and at this level some of its parts
-may be decided, corrected inside the claim by Hochberg's method. Whatever level is passed on to other claims was so
-taken from one all of whose parts are decided.
+may be decided, corrected inside the claim by Hochberg's method. Holm's method passes a claim's level on to others only
+when all of its parts are decided.
 
 The first test can err on both sides and has two thirds of the level; the second can err on one and has one third, which
 its two-sided p-value reaches at two thirds. The probability of any wrong word in a family of claims is then at most
@@ -38,7 +38,7 @@ from nnlib.evidence.statistics import (
     share_interval,
     sign_p,
 )
-from nnlib.evidence.study import DERIVED, TWO_SIDED, Claim, Comparison, measure
+from nnlib.evidence.study import DERIVED, FIRST_TEST_SHARE, Claim, Comparison, measure
 
 # run → measure → one value for each replica, or the one that was published.
 Measured = Mapping[str, Mapping[str, Any]]
@@ -135,7 +135,7 @@ def decide(
         for claim in claims
     ]
     p = [max(known([part.p for part in parts]), default=np.nan) for parts in findings]
-    levels = holm_levels(p, TWO_SIDED * (1 - confidence))
+    levels = holm_levels(p, FIRST_TEST_SHARE * (1 - confidence))
     verdicts = []
     for claim, parts, own, corrected, level in zip(claims, findings, p, holm(p), levels, strict=True):
         words = part_words(parts, level)

@@ -96,7 +96,7 @@ def history_measures(run: Run, early: Early) -> dict[str, Tensor]:
 
 
 def log_table(run: Run, replica: int) -> pd.DataFrame:
-    """One replica's costs at every evaluation, as the study's attachments have them; a row for each."""
+    """One replica's costs, Σ W² and accuracy: a row for each evaluation."""
     columns = {"step": run.steps} | {name: getattr(run, name)[:, replica] for name in HISTORY}
     return finite({name: values.numpy() for name, values in columns.items()})
 

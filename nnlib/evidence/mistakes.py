@@ -1,7 +1,10 @@
-"""What goes wrong in solutions of the assignment: each kind of mistake once, with what is right and what is done.
+"""The kinds of mistakes that reports are counted by, in their code, protocol and text: what is right, what is done.
 
 Everybody who writes a network by hand makes some of these; most are invisible in the accuracy. The data file of a
 report names those of its own by the keys of this table.
+
+`nnlib/check/mistakes.yaml` serves `nnlib.check`: for each function of the assignment it has the mistakes that can be
+told from what the function gives, with what makes the right one wrong. A kind that is in both has one name.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from nnlib.errors import InputError
 from nnlib.evidence.mistakes import AXIS, BRACKETS, COST_ONLY, DERIVATIVE, MATRIX, MISTAKES, OFF, TOO_SMALL
 from nnlib.records import Count, Float, NotNegative, Positive, Record, Text, Truth
 
-# Of the level, what a two-sided p-value must reach; `nnlib.evidence.claims` says why.
-TWO_SIDED = 2 / 3
+# The share of the level for the first, two-sided test; `nnlib.evidence.claims` says why.
+FIRST_TEST_SHARE = 2 / 3
 
 
 class Measure(NamedTuple):
@@ -452,8 +452,8 @@ class Study(Record):
     ----------
     key, title, source : what it is called here, what it is called, and where it is
     protocol : what is known of how it was done, in words; what is not is not there
-    data : the images of its runs; without it, those of params.yaml
-    settings : what its runs have in common, as `Settings` has it; of the study of params.yaml it stands there
+    data : the images of its runs; without it, the caller's
+    settings : what its runs have in common, as `Settings` has it, beyond what the caller gives `configurations`
     runs : by name, those of its grid left out
     cells : which of its runs are the assignment's four experiments; several, where it has them several times
     vote : which of several cells count where each report has one vote: the first, or of each the best run, if that is
@@ -621,7 +621,7 @@ class Study(Record):
 
 def fewest_replicas(claims: int, level: float) -> int:
     """The fewest replicas that can decide one of so many claims, where all of them agree."""
-    return math.ceil(math.log2(2 * max(1, claims) / (TWO_SIDED * level)))
+    return math.ceil(math.log2(2 * max(1, claims) / (FIRST_TEST_SHARE * level)))
 
 
 def merged(*records: Mapping[str, Any]) -> dict[str, Any]:

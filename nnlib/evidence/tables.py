@@ -12,7 +12,7 @@ from nnlib.evidence.probability import probability_of_improvement, single_run_pr
 from nnlib.evidence.statistics import Interval
 from nnlib.evidence.study import Claim
 
-# Which share of single-run studies must report a claim for the luck of a seed to be a reason.
+# From this probability in single-run studies on, the luck of the seed is given as a reason.
 LIKELY = 0.1
 
 
@@ -134,4 +134,5 @@ def measures(tables: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Any]]:
 
 
 def columns(name: str, interval: Interval) -> dict[str, float]:
+    """An interval as the columns of a table: the estimate under the name, its ends under name_low and name_high."""
     return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
