@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nnlib.evidence.claims import Word
+from nnlib.evidence.fidelity import LARGE_GAIN, NOT_REPRODUCED
 from nnlib.evidence.statistics import median_interval, middle
 from nnlib.evidence.study import Claim, Comparison, Study, measure
 from stages.reporting.assignment import assignment
@@ -192,9 +193,9 @@ def bug(report: Report) -> dict[str, Any]:
 
 
 def not_reproduced(report: Report) -> list[dict[str, Any]]:
-    """The experiments of which so few printed numbers lie among ours that its probability is below one in a hundred."""
+    """The experiments of which so few printed numbers lie among ours that it counts as not reproduced."""
     rows = records(report.tables["baseline"])
-    few = [row for row in rows if row["run"] in report.study.experiments and row["probability"] < 0.01]
+    few = [row for row in rows if row["run"] in report.study.experiments and row["probability"] < NOT_REPRODUCED]
     return [row | {"label": report.label(row["run"])} for row in few]
 
 
@@ -211,11 +212,12 @@ def fidelity(report: Report) -> dict[str, Any]:
             row
             | {"says": explanation.says}
             | {
+                "large": row["gain"] > LARGE_GAIN,
                 "runs": [
                     part | {"label": report.label(part["run"])}
                     for part in records(report.tables["explanations"])
                     if part["explanation"] == explanation.id and part["run"] in report.study.experiments
-                ]
+                ],
             }
             for explanation in report.study.explanations
             for row in records(report.tables["explanations"])

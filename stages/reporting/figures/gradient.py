@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from nnlib import l_model_backward, l_model_forward, train_replicas
+from nnlib import train_replicas
+from nnlib.evidence.inspection import step_cosine
 from stages.reporting.colours import GREY, INK, named
 from stages.reporting.data import one, records
 from stages.reporting.figures.drawing import Drawing
@@ -34,17 +35,7 @@ class Gradient(Drawing):
         for run in (str(self.report.study.four.bn_l2_exact), str(self.report.study.four.bn_l2)):
             settings = self.report.settings[run].replace(epochs=1)
             trained = train_replicas((X, Y), few, settings, self.report.params.seeds[:1])
-            parameters = one(trained.parameters, 0)
-            AL, caches = l_model_forward(few[0], parameters, settings.batchnorm, normalization=settings.normalization)
-            grads = l_model_backward(
-                AL, few[1], caches, batchnorm=settings.batchnorm, normalization=settings.normalization
-            )
-            layer = len(parameters) // 2 - 1
-            weights, gradient = (
-                np.concatenate([values[f"{name}{layer}"].double().numpy().ravel() for name in names])
-                for values, names in ((parameters, ("W", "b")), (grads, ("dW", "db")))
-            )
-            cosine = -float(weights @ gradient / np.linalg.norm(weights) / np.linalg.norm(gradient))
+            cosine = step_cosine(one(trained.parameters, 0), few, settings)
             rows.append({"run": run, "steps": trained.step, "cosine": cosine})
         return pd.DataFrame(rows)
 
