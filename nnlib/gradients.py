@@ -154,7 +154,7 @@ def check_gradients(
     step, tolerance = checked("step", step, Positive), checked("tolerance", tolerance, Positive)
     seed, entries = checked("seed", seed, Seed), checked("entries", entries, Count | None)
     if step < np.finfo(float).eps:
-        raise InputError(f"step: expected one that moves a number near 1, got {step}")
+        raise InputError(f"step: expected a step that moves a number near 1, got {step}")
     # A stream of its own: that of `default_rng(seed)` may have made the inputs, and dOutput must not be one of them.
     (generator,) = np.random.default_rng(seed).spawn(1)
     given = _by_name(forward, inputs)
@@ -183,11 +183,10 @@ def check_gradients(
         return (dOutput * change).sum() / (ahead.flat[place] - behind.flat[place])
 
     with np.errstate(over="ignore"):
-        rounding = (
-            ROUNDINGS * np.finfo(float).eps * hypot(*(dOutput * numbers).flat)
-        )  # overflows only as its result does
+        # hypot scales its terms, so it overflows only if the result does.
+        rounding = ROUNDINGS * np.finfo(float).eps * hypot(*(dOutput * numbers).flat)
     if not isfinite(rounding):
-        raise InputError("forward: expected an output that upstream times it does not overflow")
+        raise InputError("forward: expected an output whose product with upstream does not overflow")
     worst = {}
     for name, point in points.items():
         places = np.sort(generator.permutation(point.size)[:entries])

@@ -1,6 +1,6 @@
-"""Which code computes: the sources of the folders that decide a network's bits, without what decides none.
+"""A digest of the code that decides a network's bits: the syntax trees of nnlib/core and nnlib/engine.
 
-Docstrings, comments and layout are left out of the hash: a better sentence trains nothing anew.
+Docstrings, comments and layout are left out of it: a better sentence trains nothing anew.
 """
 
 from __future__ import annotations
@@ -91,4 +91,4 @@ def versions() -> dict[str, str]:
 def check_versions(expected: Mapping[str, str]) -> None:
     """Raise an InputError if this process has other versions."""
     if versions() != expected:
-        raise InputError(f"expected {expected}, got {versions()}")
+        raise InputError(f"versions: expected {expected}, got {versions()}")

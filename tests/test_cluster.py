@@ -344,7 +344,7 @@ def test_a_worker_trains_a_block_from_the_beginnings_that_it_is_given():
     assert trained.keys() == {("half", 4), ("whole", 2), ("whole", 4)}
     assert_same_as_here(trained["half", 4], seeds=[3])
     assert_same_as_here(trained["whole", 2], half, [4])
-    with pytest.raises(InputError, match=r"^expected .'nnlib': 'other'., got "):
+    with pytest.raises(InputError, match=r"^versions: expected .'nnlib': 'other'., got "):
         cluster.train_block({"nnlib": "other"}, data, jobs)
 
 

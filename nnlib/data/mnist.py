@@ -276,7 +276,7 @@ def read_csv(file: Iterable[bytes]) -> tuple[torch.Tensor, torch.Tensor]:
 
     Raises
     ------
-    ValueError
+    InputError
         If the header or a row is not as described, with the row (the first after the header is 1), what was expected
         and what came.
     """
@@ -308,7 +308,7 @@ def read_idx(path: str | Path) -> torch.Tensor:
 
     Raises
     ------
-    ValueError
+    InputError
         If the file is not such a file, whole and with nothing after it: its name, what was expected and what came.
     """
     try:
@@ -338,12 +338,12 @@ def idx_bytes(array: np.ndarray | torch.Tensor) -> bytes:
 
     Raises
     ------
-    ValueError
+    InputError
         If the array is not of unsigned bytes.
     """
     array = np.asarray(array)
     if array.dtype != np.uint8:
-        raise InputError(f"expected an array of uint8, came {array.dtype}")
+        raise InputError(f"array: expected uint8, came {array.dtype}")
     return struct.pack(f">4B{array.ndim}I", 0, 0, 0x08, array.ndim, *array.shape) + array.tobytes()
 
 
@@ -352,7 +352,7 @@ def load_raw(folder: str | Path) -> Mnist:
 
     Raises
     ------
-    ValueError
+    InputError
         If a file is damaged, images are not 28 by 28, a label is above 9, or a set has not as many labels as images;
         with the file, what was expected and what came.
     FileNotFoundError
