@@ -108,7 +108,7 @@ def checked(name: str, value: Any, kind: Any) -> Any:
     Raises
     ------
     InputError
-        If it is none, with the name, what was expected and what came.
+        If it is not of that kind, with the name, what was expected and what came.
     """
     try:
         return _adapter(kind).validate_python(value)

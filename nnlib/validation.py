@@ -56,7 +56,7 @@ def fit(**arrays: tuple[Any, str]) -> list[Tensor]:
     Raises
     ------
     InputError
-        If an array is none, is empty or does not fit, with its name.
+        If a value is not an array, is empty or does not fit, with its name.
     """
     values = [value for value, _ in arrays.values()]
     kind, *others = {(value.dtype, value.device, value.layout) if type(value) is Tensor else None for value in values}

@@ -47,7 +47,7 @@ def check(solution: ModuleType | Mapping[str, Any]) -> Report:
 
     Raises
     ------
-    ValueError
+    InputError
         If it is neither.
     """
     names = dict(inspect.getmembers(solution)) if isinstance(solution, ModuleType) else solution
@@ -67,7 +67,7 @@ def check_files(files: Sequence[str | Path], seconds: float = 60) -> Report:
 
     Raises
     ------
-    ValueError
+    InputError
         If there is no such file, or Python cannot read it.
     """
     paths = [Path(file).resolve() for file in files]

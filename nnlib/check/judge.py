@@ -39,7 +39,15 @@ class Outcome(NamedTuple):
 
 
 class Judge:
-    """`output`: the activation of the last layer; `placed`: where the solution's network has its batch norm."""
+    """Judges one solution, each function once.
+
+    Attributes
+    ----------
+    judged : the verdicts so far
+    made_of : for each function that was compared, the functions it builds on: the right ones, or the solution's own
+    output : the activation of the last layer, "softmax" or "sigmoid"
+    placed : where the solution's network has its batch norm, as keywords of the right function
+    """
 
     def __init__(self, namespace: Mapping[str, Any], skip: Collection[str] = ()) -> None:
         self.solution = Solution(namespace, skip)

@@ -60,7 +60,17 @@ class Slot(NamedTuple):
 
 
 class Solution:
-    """`rows`: it has one row an example; `kinds` of tensors that it may want, None for arrays; `coarse`: in float32."""
+    """A solution's functions, and how they are called.
+
+    Attributes
+    ----------
+    called : for each function of the assignment, what the solution calls its own
+    functions, slots : for each of these the function, and what it is given
+    numbers : the numbers between 0 and 1 in its code, one of which may be its λ
+    rows : True if its arrays have one row for each example, False if they have one column
+    coarse : the functions that gave float32
+    kinds : the types of tensors that it may want, None for NumPy arrays
+    """
 
     def __init__(self, namespace: Mapping[str, Any], skip: Collection[str] = ()) -> None:
         routines = {name: value for name, value in namespace.items() if inspect.isroutine(value)}

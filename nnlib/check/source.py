@@ -29,7 +29,7 @@ def statements(file: Path) -> list[ast.stmt]:
 
     Raises
     ------
-    ValueError
+    InputError
         If the file cannot be read, with its name.
     """
     try:

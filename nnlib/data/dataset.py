@@ -181,6 +181,15 @@ def report_sets(
     training, validation : how many images of each
     test : of the test set the first so many; 0 takes all
     seed : of the order
+
+    Returns
+    -------
+    X (784, m), grey levels from 0 to 1, and Y (10, m), one-hot, of each set; float32
+
+    Raises
+    ------
+    InputError
+        If what is given is no images and as many labels, or there are fewer training images than are asked for.
     """
     (images, labels), official = images_and_labels("train", train), images_and_labels("official", official)
     if training + validation > len(images):

@@ -60,6 +60,15 @@ def write_json(path: str | Path, record: Mapping[str, Any]) -> None:
 
 
 def read_json(path: str | Path) -> Any:
+    """What a JSON file holds.
+
+    Raises
+    ------
+    ValueError
+        If the file is not JSON in UTF-8.
+    FileNotFoundError
+        If it is missing.
+    """
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 

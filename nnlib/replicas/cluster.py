@@ -68,7 +68,7 @@ def train_on_cluster(
     ClusterError
         If the scheduler does not answer, has no nnlib, has no worker for too long, or goes away.
     InputError
-        If the address is none, or distributed is not installed here.
+        If the address is invalid, or distributed is not installed here.
     """
     try:
         from distributed import Client, KilledWorker

@@ -145,9 +145,24 @@ def train_configurations(
 
     Those that differ in their epochs alone are trained once, to the most epochs.
 
+    Parameters
+    ----------
+    data : the training and the validation set, for networks with the first and the last layer of all configurations
+    configurations : key → settings
+    seeds, device, threads, cluster, store, progress : as in `train_replicas`, the same for all configurations
+
     Returns
     -------
     An iterator of (key of the configuration, its `Run`), each as soon as all its replicas are trained
+
+    Raises
+    ------
+    InputError
+        If an argument does not fit, with its name.
+    MemoryError
+        If the replicas do not fit in the device's memory; raised before training starts.
+    OSError
+        If the cluster does not answer, or goes away, while runs are asked for.
     """
     data = checked("data", data, InstanceOf[TrainingData])
     configurations = checked("configurations", configurations, dict[Any, InstanceOf[Settings]])
