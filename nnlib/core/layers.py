@@ -102,13 +102,25 @@ def linear_backward(dZ: ArrayLike, cache: Sequence[ArrayLike], L2: float = 0.0) 
 
 
 def relu(Z: ArrayLike) -> tuple[Tensor, Tensor]:
-    """A = max(Z, 0), and Z as the activation cache; shapes (..., n, m)."""
+    """A = max(Z, 0), and Z as the activation cache; shapes (..., n, m).
+
+    Raises
+    ------
+    InputError
+        If Z is not an array of float32 or float64, or is empty.
+    """
     (Z,) = fit(Z=(Z, "..."))
     return Z.clamp_min(0), Z
 
 
 def relu_backward(dA: ArrayLike, activation_cache: ArrayLike) -> Tensor:
-    """dZ = dA where Z > 0, else 0."""
+    """dZ = dA where Z > 0, else 0; dA, Z, which is the activation cache, and the result (..., n, m).
+
+    Raises
+    ------
+    InputError
+        If the shapes do not fit together, with the argument.
+    """
     dA, Z = fit(dA=(dA, "..."), activation_cache=(activation_cache, "..."))
     return dA.where(Z > 0, 0)
 
@@ -116,7 +128,13 @@ def relu_backward(dA: ArrayLike, activation_cache: ArrayLike) -> Tensor:
 def softmax(Z: ArrayLike) -> tuple[Tensor, Tensor]:
     """A = exp(Z) / Σ exp(Z) over the classes (the last axis but one), and Z as the activation cache.
 
-    The largest Z of each example is subtracted first, which changes nothing but keeps exp finite.
+    The largest Z of each example is subtracted first, which changes nothing but keeps exp finite. Shapes
+    (..., classes, m).
+
+    Raises
+    ------
+    InputError
+        If Z is not an array of that shape.
     """
     (Z,) = fit(Z=(Z, "classes m"))
     return torch.softmax(Z, -2), Z
@@ -125,7 +143,13 @@ def softmax(Z: ArrayLike) -> tuple[Tensor, Tensor]:
 def softmax_backward(dA: ArrayLike, activation_cache: ArrayLike) -> Tensor:
     """The Jacobian product of softmax, dZ = A ⊙ (dA − Σ dA ⊙ A), the sum over the classes.
 
-    With the cross-entropy's dA = −Y / A this is the short form A − Y that the output layer uses.
+    With the cross-entropy's dA = −Y / A this is the short form A − Y that the output layer uses. dA, Z, which is the
+    activation cache, and the result are (..., classes, m).
+
+    Raises
+    ------
+    InputError
+        If the shapes do not fit together, with the argument.
     """
     dA, Z = fit(dA=(dA, "classes m"), activation_cache=(activation_cache, "classes m"))
     A = torch.softmax(Z, -2)
@@ -182,7 +206,15 @@ def _mean_and_deviation(A: Tensor, form: Normalization) -> tuple[Tensor, Tensor]
 
 
 def straight_through_batchnorm_backward(dA_norm: ArrayLike, A: ArrayLike, epsilon: float = BATCHNORM_EPSILON) -> Tensor:
-    """dA = dÂ, as if nothing had been normalized. Not a derivative; many solutions of the assignment do it."""
+    """dA = dÂ, as if nothing had been normalized. Not a derivative; many solutions of the assignment do it.
+
+    dA_norm, A and the result are (..., n, m). epsilon plays no part; the signature is that of the exact derivative.
+
+    Raises
+    ------
+    InputError
+        If the shapes do not fit together, with the argument.
+    """
     dA_norm, _ = fit(dA_norm=(dA_norm, "m"), A=(A, "m"))
     return dA_norm
 
@@ -197,6 +229,15 @@ def exact_batchnorm_backward(dA_norm: ArrayLike, A: ArrayLike, epsilon: float = 
     dA_norm : (..., n, m), the gradient of Â
     A : (..., n, m), the activation before batch norm
     epsilon : that of `apply_batchnorm`
+
+    Returns
+    -------
+    dA : (..., n, m)
+
+    Raises
+    ------
+    InputError
+        If the shapes do not fit together or ε is not above 0, with the argument.
     """
     dA_norm, A = fit(dA_norm=(dA_norm, "m"), A=(A, "m"))
     mean, deviation = _mean_and_deviation(A, Normalization(epsilon=epsilon))
@@ -220,7 +261,25 @@ BATCHNORM_BACKWARD: dict[str, Callable[..., Tensor]] = {
 def linear_activation_forward(
     A_prev: ArrayLike, W: ArrayLike, B: ArrayLike, activation: str
 ) -> tuple[Tensor, LayerCache]:
-    """A = activation(W A_prev + B), and the cache; `activation` is one of `ACTIVATIONS`."""
+    """A = activation(W A_prev + B).
+
+    Parameters
+    ----------
+    A_prev : (..., in, m)
+    W : (..., out, in)
+    B : (..., out, 1)
+    activation : of `ACTIVATIONS`
+
+    Returns
+    -------
+    A : (..., out, m)
+    cache : a `LayerCache`, for `linear_activation_backward`
+
+    Raises
+    ------
+    InputError
+        If the shapes do not fit together or the activation is unknown, with the argument.
+    """
     forward, _ = choose(ACTIVATIONS, activation, "activation")
     A_prev, W, B = fit(A_prev=(A_prev, "in m"), W=(W, "out in"), B=(B, "out 1"))
     Z, linear_cache = linear_forward(A_prev, W, B)
@@ -231,7 +290,26 @@ def linear_activation_forward(
 def linear_activation_backward(
     dA: ArrayLike, cache: Sequence[Any], activation: str, L2: float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """From dA back through the activation and the linear part: (dA_prev, dW, db)."""
+    """From dA back through the activation and the linear part.
+
+    Parameters
+    ----------
+    dA : (..., out, m)
+    cache : from `linear_activation_forward`
+    activation : that of the forward pass
+    L2 : λ ≥ 0
+
+    Returns
+    -------
+    dA_prev : (..., in, m)
+    dW : (..., out, in)
+    db : (..., out, 1)
+
+    Raises
+    ------
+    InputError
+        If the shapes do not fit together, the activation is unknown or λ is negative, with the argument.
+    """
     _, backward = choose(ACTIVATIONS, activation, "activation")
     linear_cache, activation_cache, _ = entries("cache", cache, LayerCache)
     dA, Z = fit(dA=(dA, "out m"), **{"cache: activation_cache": (activation_cache, "out m")})

@@ -103,7 +103,7 @@ def l_model_forward(
     parameters : W1, b1, ..., WL, bL
     batchnorm : "none"; with "exact" or "straight_through", which differ in the backward pass alone, the activations of
         every hidden layer are normalized over the m examples that are given
-    normalization : how
+    normalization : the `Normalization` to use
 
     Returns
     -------
@@ -217,7 +217,22 @@ def compute_cost(
 def compute_cost_from_logits(
     ZL: ArrayLike, Y: ArrayLike, parameters: Mapping[str, ArrayLike] | None = None, L2: float = 0.0
 ) -> Tensor:
-    """The same cost from the output layer's Z: log ŷ = Z − log Σ exp(Z), which no rounding turns into −∞."""
+    """The same cost from the output layer's Z: log ŷ = Z − log Σ exp(Z), which no rounding turns into −∞.
+
+    Parameters
+    ----------
+    ZL, Y : (..., classes, m) the output layer's Z and one-hot labels
+    parameters, L2 : as in `compute_cost`
+
+    Returns
+    -------
+    One cost for each network, shape (...); a 0-d tensor for one.
+
+    Raises
+    ------
+    InputError
+        If Y does not fit ZL, λ is negative, or λ is not 0 and there are no parameters.
+    """
     ZL, Y = fit(ZL=(ZL, "classes m"), Y=(Y, "classes m"))
     # 0 · (−∞) would be NaN; the term of a class with y = 0 is defined as 0.
     return _cost((-Y * torch.log_softmax(ZL, -2)).masked_fill(Y == 0, 0), parameters, L2)
@@ -240,7 +255,7 @@ def _cost(losses: Tensor, parameters: Mapping[str, ArrayLike] | None, L2: float)
 
 
 def sum_squared_weights(parameters: Mapping[str, ArrayLike]) -> Tensor:
-    """Σ W² over all layers, biases left out: one number for each network.
+    """Σ W² over all layers, biases left out: one number for each network, shape (...).
 
     Raises
     ------
@@ -300,10 +315,22 @@ def predict(
 
     `accuracy` is the same for many networks over a large set, faster and with the same bits on every processor.
 
+    Parameters
+    ----------
+    X, Y : (..., features, m) inputs and (..., classes, m) one-hot labels, or without the first axes for all networks
+        alike
+    parameters : W1, b1, ..., WL, bL
+    batchnorm, normalization : as in `l_model_forward`
+
     Returns
     -------
     A fraction from 0 to 1 for each network, float64, shape (...); a 0-d tensor for one. NaN for a network whose output
     is not finite: it predicts nothing.
+
+    Raises
+    ------
+    InputError
+        If X, Y and the layers do not fit together, or batchnorm is unknown.
     """
     X, parameters, labels = network(X, parameters, Y)
     AL, _ = l_model_forward(X, parameters, batchnorm, normalization=normalization)

@@ -25,12 +25,12 @@ class Seeds(NamedTuple):
 
     @classmethod
     def of(cls, seed: int | Seeds) -> Seeds:
-        """Seeds as they are, a number for both.
+        """`Seeds` as given; one number stands for both.
 
         Raises
         ------
         InputError
-            If a seed is none.
+            If a seed is not a whole number from 0 to 2⁶² − 1.
         """
         both = seed if isinstance(seed, Seeds) else (seed, seed)
         return cls(*(checked("seed", each, Seed) for each in both))

@@ -91,7 +91,8 @@ def check_derivative(batchnorm: str, normalization: Normalization) -> None:
 
 
 class Stopping(Record):
-    """When the validation set is evaluated, and how often without progress ends a run: early stopping."""
+    """Early stopping: how often the validation set is evaluated, and after how many evaluations without progress a run
+    ends."""
 
     quantity: Literal["validation_cost", "validation_accuracy"] = Field(
         "validation_cost", description="what is watched"

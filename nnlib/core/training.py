@@ -113,7 +113,13 @@ def check_set(X: Any, Y: Any, layers_dims: Sequence[int]) -> Examples:
 
 
 def check_batches(settings: Settings, examples: int) -> None:
-    """Refuse a mini-batch that is larger than the training set, or has no variance to normalize by."""
+    """Refuse a mini-batch that is larger than the training set, or has no variance to normalize by.
+
+    Raises
+    ------
+    InputError
+        If the batch size is above `examples`, or the variance is unbiased and a mini-batch has one example.
+    """
     size, form = settings.batch_size, settings.normalization
     if size > examples:
         raise InputError(f"batch_size: expected at most the {examples} training examples, got {size}")
@@ -248,7 +254,24 @@ def l_layer_model(
 def gradient_step(
     X: ArrayLike, Y: ArrayLike, parameters: Mapping[str, ArrayLike], settings: Settings
 ) -> tuple[Parameters, Tensor]:
-    """Forward, backward and update on one mini-batch: the new parameters, and the output layer's Z of the old ones."""
+    """Forward, backward and update on one mini-batch.
+
+    Parameters
+    ----------
+    X, Y : (features, m) inputs and (classes, m) one-hot labels
+    parameters : W1, b1, ..., WL, bL, of one network or of several
+    settings : of which the batch norm, L2 and the learning rate play a part
+
+    Returns
+    -------
+    parameters : the new ones
+    ZL : (..., classes, m) the output layer's Z of the old ones
+
+    Raises
+    ------
+    InputError
+        If X, Y and the layers do not fit together, or settings are not a `Settings`.
+    """
     checked("settings", settings, InstanceOf[Settings])
     AL, caches = l_model_forward(X, parameters, settings.batchnorm, normalization=settings.normalization)
     grads = l_model_backward(
@@ -258,7 +281,23 @@ def gradient_step(
 
 
 def evaluate_cost(X: ArrayLike, Y: ArrayLike, parameters: Mapping[str, ArrayLike], settings: Settings) -> Tensor:
-    """The cost over a whole set, its L2 term divided by the size of that set; shape (...)."""
+    """The cost over a whole set, its L2 term divided by the size of that set.
+
+    Parameters
+    ----------
+    X, Y : (features, m) inputs and (classes, m) one-hot labels
+    parameters : W1, b1, ..., WL, bL, of one network or of several
+    settings : of which the batch norm and L2 play a part
+
+    Returns
+    -------
+    One cost for each network, shape (...); a 0-d tensor for one.
+
+    Raises
+    ------
+    InputError
+        If X, Y and the layers do not fit together, or settings are not a `Settings`.
+    """
     checked("settings", settings, InstanceOf[Settings])
     _, caches = l_model_forward(X, parameters, settings.batchnorm, normalization=settings.normalization)
     return compute_cost_from_logits(caches[-1].activation_cache, Y, parameters, settings.L2)
