@@ -46,7 +46,7 @@ class Sets:
 
 
 class Evaluation(NamedTuple):
-    """Of a network over a set."""
+    """Cost and accuracy of one network over a set."""
 
     cost: float
     accuracy: float  # NaN where an output is not finite

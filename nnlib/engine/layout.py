@@ -17,7 +17,9 @@ from nnlib.engine.simd import lanes
 if TYPE_CHECKING:
     from torch import Tensor
 
-WIDEST = 32  # units of the first layer in a block: as many sums as the registers of every processor hold
+# Units of the first layer in a block: as many sums as the registers of every processor hold (not `simd.WIDEST`, the
+# numbers in one register).
+WIDEST = 32
 UNITS = 4  # a block has a multiple of so many
 ALIGNED = 8  # and a row of it begins at a multiple of so many numbers, so that few lie across one cache line more
 EXAMPLES = 16  # columns are a multiple of so many
@@ -83,7 +85,7 @@ class Workspace(NamedTuple):
 
 
 class Normalization(NamedTuple):
-    """Which batch norm."""
+    """The form of batch norm and its derivative, as the kernel takes them."""
 
     epsilon: Any
     in_variance: bool  # ε is added to the variance, else to the deviation
@@ -102,10 +104,11 @@ class Hyperparameters(NamedTuple):
 
 
 def to_csr(X: Tensor, Y: Tensor) -> CSR:
-    """Features × examples as CSR: a quarter of a step's time for each quarter of the numbers that is not 0.
+    """Features × examples as CSR.
 
-    Up to 256 different values, MNIST's grey levels, take a byte for each number, more take four. Without zeros a step
-    costs what its products cost, without a matrix library's help: several times as much as the batched engine.
+    The time of a step is nearly proportional to the share of numbers that are not 0. Up to 256 different values,
+    MNIST's grey levels, take a byte for each number, more take four. Without zeros a step costs what its products cost,
+    without a matrix library's help: several times as much as the batched engine.
     """
     examples = np.ascontiguousarray(X.numpy().T)
     kept = examples != 0

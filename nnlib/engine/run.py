@@ -185,7 +185,7 @@ class Run:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> Run:
-        """A KeyError if one is missing."""
+        """The inverse of `tensors`; KeyError if a tensor is missing."""
         values: dict[str, Any] = {name: tensors[name] for name in ("steps", *HISTORY, *STATE)}
         for which in ("parameters", "last_parameters"):
             start = f"{which}."

@@ -30,7 +30,7 @@ FORMAT = {32: (ir.IntType(32), 23, 127), 64: (ir.IntType(64), 52, 1023)}
 
 
 def lanes(count: int) -> Any:
-    """So many numbers side by side, as compiled functions are told it: by a type, since each count is code of its own.
+    """A vector's length as a type: compiled functions are compiled once for each length.
 
     A tuple's length is part of its type, which is all that is read of it.
     """
