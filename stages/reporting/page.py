@@ -213,6 +213,7 @@ def fidelity(report: Report) -> dict[str, Any]:
             | {"says": explanation.says}
             | {
                 "large": row["gain"] > LARGE_GAIN,
+                "instead": bool(explanation.instead),
                 "runs": [
                     part | {"label": report.label(part["run"])}
                     for part in records(report.tables["explanations"])
