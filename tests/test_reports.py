@@ -426,7 +426,7 @@ def test_every_kind_of_code_has_a_heading():
     tables = report_tables([Report(study, {}) for study in ALL.values()], REFERENCE, confidence=0.95)
     for question in TITLES:
         assert set(tables["reports"][f"{question}_kind"]) <= KINDS.keys()
-        drawn = rows(tables["reports"], tables["differences"], question)
+        drawn = rows(tables["reports"], tables["differences"], question, "study")
         assert len(drawn) == tables["reports"].query("not doubtful")[question].notna().sum()
     assert TITLES.keys() <= QUESTIONS.keys()
 
