@@ -13,18 +13,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nnlib.data.files import read_json, write_text
+from nnlib.data.files import write_text
 from nnlib.errors import InputError
 from nnlib.evidence.mistakes import DERIVATIVE
 from stages import parameters
-from stages.paths import SUMMARY
 from stages.reporting.catalogue import CATALOGUE, told
 from stages.reporting.data import Report
 from stages.reporting.formats import environment
 from stages.reporting.page import context
 
 README, MEASURED = Path("README.md"), Path("nnlib/check/measured.json")
-PARTS = ("key", "finding", "verdicts", "metrics", "pipeline")
+PARTS = ("key", "finding", "verdicts", "pipeline")
 
 
 def filled(text: str, facts: dict[str, Any]) -> str:
@@ -47,7 +46,7 @@ def main() -> None:
     picture = told("experiments", CATALOGUE["experiments"].drawing(report), environment())
     dag = [sys.executable, "-m", "dvc", "dag", "--md", "--collapse-foreach-matrix"]
     graph = subprocess.run(dag, capture_output=True, text=True, check=True).stdout.strip()
-    facts = context(report) | {"picture": picture, "metrics": read_json(SUMMARY), "dag": graph}
+    facts = context(report) | {"picture": picture, "dag": graph}
     measured = environment().get_template("readme/measured.j2").render(facts).strip()
     new = {README: filled(text, facts), MEASURED: json.dumps({DERIVATIVE: measured}, ensure_ascii=False, indent=1)}
     for path, content in new.items():
