@@ -11,13 +11,13 @@ from stages.reporting.data import Report, records
 
 # What is counted, in words: what a report answers to a question of `nnlib.evidence.reports`.
 ANSWERS = {
-    ("bn_vs_none", "better"): "batch norm is better than none",
-    ("l2_vs_none", "better"): "L2 is better than none",
-    ("bn_l2_vs_l2", "better"): "batch norm and L2 are better than L2",
-    (WINNER, "none"): "no batch norm and no L2 wins",
+    ("bn_vs_none", "better"): "batch norm is better than plain",
+    ("l2_vs_none", "better"): "L2 is better than plain",
+    ("bn_l2_vs_l2", "better"): "batch norm + L2 is better than L2",
+    (WINNER, "none"): "plain wins",
     (WINNER, "bn"): "batch norm wins",
     (WINNER, "l2"): "L2 wins",
-    (WINNER, "bn_l2"): "batch norm and L2 win",
+    (WINNER, "bn_l2"): "batch norm + L2 wins",
 }
 
 

@@ -102,15 +102,19 @@ def claim_rows(
             | {"of": parts, "first_half": half.get(claim.id), "same": half.get(claim.id) == row["verdict"]}
             | {"official": official.get(claim.id)}
             | {"missed": [row for row in missed if any(name.startswith(f"{row['run']}/") for name in claim.names)]}
-            | {"why": [reason for reason in row["reasons"].split("; ") if reason], "fails": fails(claim, parts)}
+            | {
+                "why": [reason for reason in row["reasons"].split("; ") if reason],
+                "fails": fails(claim, row["verdict"], parts),
+            }
         )
     return sorted(found, key=lambda row: ORDER.index(row["verdict"]))
 
 
-def fails(claim: Claim, parts: Sequence[dict[str, Any]]) -> tuple[int, int] | None:
+def fails(claim: Claim, verdict: str, parts: Sequence[dict[str, Any]]) -> tuple[int, int] | None:
     """Of a claim of every case, in how many of how many parts it fails, where it holds in others."""
     failed = sum(part["verdict"] in (Word.CONTRADICTED, Word.NOT_SUPPORTED, Word.EQUIVALENT) for part in parts)
-    return (failed, len(parts)) if claim.every and 0 < failed < len(parts) else None
+    wrong = claim.every and verdict in (Word.CONTRADICTED, Word.NOT_SUPPORTED)
+    return (failed, len(parts)) if wrong and 0 < failed < len(parts) else None
 
 
 def words(report: Report, study: Study, comparison: Comparison) -> dict[str, str]:
@@ -126,23 +130,26 @@ def words(report: Report, study: Study, comparison: Comparison) -> dict[str, str
     layer = key.rpartition("W")[2]
     quantity = (found.words if found else key) + (layer if layer.isdecimal() else "")
     if comparison.sum_of_signs:
-        compared = (
-            f"{label(comparison.of[0])} less {label((comparison.minus or [''])[0])}, layers that rise less that fall"
-        )
+        difference = f"{label(comparison.of[0])} minus {label((comparison.minus or [''])[0])}"
+        compared = f"{difference}, layers that rise minus layers that fall"
     elif comparison.minus or comparison.over:
-        sign = "less" if comparison.minus else "over"
+        sign = "minus" if comparison.minus else "divided by"
         compared = f"{label(str(comparison.of))} {sign} {label(str(comparison.minus or comparison.over))}"
     else:
         compared = label(str(comparison.of))
     points = bool(found and found.kind == "accuracy")
-    low, high = (None if end is None else end * (100 if points else 1) for end in (comparison.low, comparison.high))
+    margin = report.params.evidence.margins.model_dump().get(comparison.kind, 0.0)
+    low, high = (
+        None if end is None else (end or sign * margin) * (100 if points else 1)
+        for end, sign in ((comparison.low, 1), (comparison.high, -1))
+    )
     unit = " points" if points else ""
     if low is None:
         region = f"below {number(high)}{unit}"
     elif high is None:
         region = f"above {number(low)}{unit}"
     else:
-        region = f"{number(low)} to {number(high)}{unit}"
+        region = f"between {number(low)} and {number(high)}{unit}"
     return {"quantity": quantity, "compared": compared, "region": region, "points": "yes" if points else ""}
 
 
@@ -275,7 +282,7 @@ def run_results(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
         "Epochs (the study counts from 0)": [
             (of_study(run, printed.get("epochs", NOT_THERE)), str(report.settings[run].epochs)) for run in runs
         ],
-        "Iterations (the study counts the next)": [
+        "Iterations (the study counts one more)": [
             (of_study(run, f"{printed.get('iterations', 0):,}"), steps(run)) for run in runs
         ],
         "Train accuracy": both("train_accuracy"),
