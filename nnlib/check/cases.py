@@ -89,7 +89,8 @@ def alternatives(solution: Solution, name: str, case: Values) -> dict[str, list[
         """What the solution's forward function returns behind its first result, if it does."""
         with suppress(Failure):
             result, _ = solution.call(function, values)
-            return list(result[1:2]) if isinstance(result, tuple) else []
+            results = list(result.values()) if isinstance(result, dict) else result
+            return list(results[1:2]) if isinstance(results, tuple | list) else []
         return []
 
     def kept_by_layer(A: Array, W: Array, b: Array) -> list[Any]:
@@ -104,6 +105,8 @@ def alternatives(solution: Solution, name: str, case: Values) -> dict[str, list[
     usual = not solution.rows
     if "Y" in case:
         some["Y"] = [case["Y"], case["Y"].T, case["Y"].argmax(0)]
+    if name == "l_layer_model":
+        some |= {"X_val": [None, case["X"]], "Y_val": [None, *some["Y"]]}
     if "network" in case:
         some["parameters"] = [solution.parameters(case["network"])]
     if name in ("linear_backward", "linear_activation_backward"):

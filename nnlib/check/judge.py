@@ -2,6 +2,7 @@
 
 import inspect
 import random
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from itertools import combinations, product
@@ -23,6 +24,8 @@ RIGHT: dict[str, Callable[..., Any]] = {name: getattr(reference, name) for name 
 ASKED = {name: list(inspect.signature(function).parameters) for name, function in RIGHT.items()}
 BACKWARD = ("linear_backward", "relu_backward")
 PARTS = ("linear_forward", "relu", "softmax", "sigmoid", "apply_batchnorm", *BACKWARD)
+# Without all of its arguments, the result of one layer's backward cannot be what the assignment asks for.
+NEEDED = {name: TABLE[name]["given"].split() for name in TABLE if re.fullmatch("[a-z]+_backward", name)}
 # What a result may be, one as good as the other.
 MEANINGS: dict[str, list[Values]] = {
     "softmax_backward": [{}, {"short": True}],
@@ -72,6 +75,8 @@ class Judge:
             if name in self.solution.functions:
                 verdict.called, verdict.status = self.solution.called[name], "not judged"
                 try:
+                    if lacking := [one for one in NEEDED.get(name, []) if not self.solution.takes(name, one)]:
+                        raise Failure(f"it does not take the {lacking[0]} that the assignment gives it")
                     (self.compare if name in RIGHT else self.try_out)(verdict)
                 except Failure as failure:
                     verdict.note = str(failure)
@@ -202,7 +207,29 @@ class Judge:
             whole = self.judge("l_model_backward")
             divided = whole.status in ("right", "known mistake") and mistake not in whole.mistakes
             return divided and self.made_of["l_model_backward"] is not self.own
+        if mistake == "evaluated without batch norm":
+            return not self.trains_with_batchnorm()
         return False
+
+    def trains_with_batchnorm(self) -> bool:
+        """Whether batch norm is asked for or called in training; True, too, where that cannot be told."""
+        takes, forward = self.solution.takes, self.solution.functions.get("l_model_forward")
+        names, own = getattr(forward, "__globals__", {}), self.solution.called.get("apply_batchnorm", "")
+        trained = self.judge("l_layer_model").status not in ("missing", "not judged")
+        if takes("l_layer_model", "use_batchnorm") or own not in names or not trained:
+            return True
+        normalize, calls = names[own], list[None]()
+
+        def counted(*arguments: Any, **more: Any) -> Any:
+            calls.append(None)
+            return normalize(*arguments, **more)
+
+        names[own] = counted
+        try:
+            self.trains()
+        finally:
+            names[own] = normalize
+        return bool(calls)
 
     def only_in_cost(self) -> bool:
         """Whether the cost has λ, and neither a gradient nor the update nor what is trained."""

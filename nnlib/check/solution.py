@@ -4,6 +4,7 @@ import copy
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +33,8 @@ ROLES = {
     "epsilon": "eps",
     "keep": "keep",
     "off": "drop|print|verbose|plot|seed",
+    "X_val": "(?=.*(val|dev))(^|.*_)x(_|$|val)",
+    "Y_val": "(?=.*(val|dev))(^|.*_)y(_|$|val)",
 }
 # Of which some have global variables, of these types.
 VARIABLES: dict[str, tuple[type, ...]] = {
@@ -40,9 +43,11 @@ VARIABLES: dict[str, tuple[type, ...]] = {
     "parameters": (dict,),
     "gamma": (int, float),
     "beta": (int, float),
+    "X_val": (type(None), np.ndarray),
+    "Y_val": (type(None), np.ndarray),
 }
 NEUTRAL = {"gamma": 1.0, "beta": 0.0, "epsilon": 1e-8, "keep": 1.0, "off": False}
-PER_EXAMPLE = {"A", "Z", "X", "Y", "AL", "dA", "dZ", "dA_norm"}
+PER_EXAMPLE = {"A", "Z", "X", "Y", "AL", "dA", "dZ", "dA_norm", "X_val", "Y_val"}
 
 
 class Failure(Exception):
@@ -93,14 +98,21 @@ class Solution:
 
     def _slots(self, name: str) -> Iterator[Slot]:
         given = TABLE[name]["given"].split()
-        named = {role: pattern for role, pattern in ROLES.items() if role not in given}
+        named = {role: pattern for role, pattern in ROLES.items() if role not in given or role == "parameters"}
+        if name != "l_layer_model":
+            named = {role: pattern for role, pattern in named.items() if role not in ("X_val", "Y_val")}
         for one in inspect.signature(self.functions[name]).parameters.values():
             if one.kind is not one.VAR_POSITIONAL and one.kind is not one.VAR_KEYWORD:
                 fitting = (role for role, pattern in named.items() if re.search(pattern, one.name, re.I))
                 role = None if isinstance(one.default, str) else next(fitting, None)
                 switch = isinstance(one.default, bool) or one.annotation in (bool, "bool")
-                role = role or (given.pop(0) if given else "")
-                yield Slot(role, one.name, one.default is one.empty, switch, False)
+                role = role or (given[0] if given else "")
+                if role in given:
+                    given.remove(role)
+                    named.pop(role, None)
+                # Dropout that is on unless told otherwise is switched off.
+                on = role in ("keep", "off") and type(one.default) is float and one.default != 1
+                yield Slot(role, one.name, one.default is one.empty or on, switch, False)
         for variable, value in getattr(self.functions[name], "__globals__", {}).items():
             for role, types in VARIABLES.items():
                 if type(value) in types and re.search(ROLES[role], variable, re.I):
@@ -164,7 +176,13 @@ class Solution:
         values = [value for layer in network for value in layer]
         try:
             dims = [network[0][0].shape[1], *(len(W) for W, _ in network)]
-            return filled(self.call("initialize_parameters", {"layer_dims": dims})[0], values)
+            result = filled(self.call("initialize_parameters", {"layer_dims": dims})[0], values)
+            if isinstance(result, tuple):
+                # All parameters, and something else.
+                with suppress(Failure, IndexError):
+                    self.results(result[0], [value.shape for value in values])
+                    return result[0]
+            return result
         except Failure:
             return {f"{'Wb'[k % 2]}{k // 2 + 1}": value for k, value in enumerate(values)}
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from nnlib.errors import InputError
 
 DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.If, ast.Try)
@@ -22,6 +24,22 @@ HARMLESS = {
     *("finfo", "float32", "float64", "sqrt", "exp", "log", "array", "tensor", "eye", "zeros", "ones", "arange"),
     *("device", "is_available", "seed", "manual_seed", "default_rng", "float", "int", "len", "range", "list", "dict"),
 }
+
+# Names that NumPy 2 no longer has, which the formulas of older solutions need.
+OLD = {"Inf": np.inf, "infty": np.inf, "NaN": np.nan, "float_": np.float64, "float": float, "int": int}
+
+
+class Absent:
+    """In place of what cannot be imported: the reason, where it is used."""
+
+    def __init__(self, error: ImportError) -> None:
+        self.__dict__["error"] = error
+
+    def __getattr__(self, name: str) -> Any:
+        raise ImportError(str(self.__dict__["error"]))
+
+    def __call__(self, *arguments: Any, **more: Any) -> Any:
+        raise ImportError(str(self.__dict__["error"]))
 
 
 def statements(file: Path) -> list[ast.stmt]:
@@ -67,13 +85,21 @@ class Definitions(SourceFileLoader):
         for node in definitions(statements(Path(self.path))):
             # Annotations stay text: what they name may not be there.
             code = compile(ast.Module([node], []), self.path, "exec", __future__.annotations.compiler_flag)
-            with suppress(Exception, SystemExit):
+            try:
                 exec(code, vars(module))
+            except ImportError as error:
+                for one in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+                    vars(module).setdefault(one.asname or one.name.split(".")[0], Absent(error))
+            except (Exception, SystemExit):
+                pass
 
 
 def load(files: Sequence[Path]) -> dict[str, Any]:
     """The names that the files define, and what they import from each other and from their folders."""
     names: dict[str, Any] = {}
+    for name, value in OLD.items():
+        if name not in vars(np):
+            setattr(np, name, value)
     for folder in {str(file.parent) for file in files}:
         sys.path.insert(0, folder)
         sys.path_importer_cache[folder] = FileFinder(folder, (Definitions, [".py"]))
