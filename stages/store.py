@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 from nnlib import Seeds, Settings, Store
 from nnlib.evidence.study import Study
-from nnlib.replicas.store import Entry
+from nnlib.replicas.store import Entry, identity
 from stages import parameters
 from stages.chance import asked as asked_by_chance
 from stages.configurations import cells, explanations
@@ -40,7 +40,7 @@ def main(params: Parameters, *arguments: str) -> None:
         print(f"{len(entries)} entries, {megabytes(entries)}, in {store.folder}")
         return
     used = {key for keys in parameter_sets(params) for key in keys}
-    unused = [entry for entry in entries if (without_epochs(entry.settings), entry.seeds) not in used]
+    unused = [entry for entry in entries if (identity(entry.settings), entry.seeds) not in used]
     if unused and "REPLICA_STORE" in os.environ and "--yes" not in arguments:
         print(f"{len(unused)} of {len(entries)} entries in {store.folder} are of no use to this clone.")
         print("REPLICA_STORE is set: other clones that share the store may use them.")
@@ -57,7 +57,7 @@ def listing(entries: list[Entry]) -> Iterator[str]:
     """A line for each configuration, with what is not as it is usual."""
     groups: dict[Settings, list[Entry]] = defaultdict(list)
     for entry in entries:
-        groups[without_epochs(entry.settings)].append(entry)
+        groups[identity(entry.settings)].append(entry)
     for settings, group in groups.items():
         usual = Settings(layers_dims=settings.layers_dims)
         own = {name: value for name, value in settings if value != getattr(usual, name) and name != "epochs"}
@@ -71,10 +71,6 @@ def listing(entries: list[Entry]) -> Iterator[str]:
 
 def megabytes(entries: list[Entry]) -> str:
     return f"{sum(entry.size for entry in entries) / 1e6:.1f} MB"
-
-
-def without_epochs(settings: Settings) -> Settings:
-    return settings.replace(epochs=0)
 
 
 def parameter_sets(params: Parameters) -> Iterator[set[Key]]:
@@ -106,7 +102,7 @@ def keys(params: Parameters, study: Study, others: list[Study]) -> set[Key]:
         trained += [(settings, seeds[: params.reports.replicas]) for settings in other.configurations().values()]
     for asked in asked_by_chance(params, study):
         trained += [(settings, asked.seeds) for settings in asked.configurations.values()]
-    return {(without_epochs(settings), Seeds.of(seed)) for settings, those in trained for seed in those}
+    return {(identity(settings), Seeds.of(seed)) for settings, those in trained for seed in those}
 
 
 if __name__ == "__main__":

@@ -475,6 +475,30 @@ def relu(Z):
 
 def relu(Z, seed, verbose, *more, **others):
     return Z * (Z > 0)
+
+def relu_forward(Z, dropout=0.5):
+    return Z * (Z > 0) * (np.random.rand(*Z.shape) >= dropout)
+
+def linear_forward(A, W, b):
+    return {"Z": W @ A + b, "mine": {"a": A, "w": W}}
+def linear_backward(dZ, cache):
+    return cache["w"].T @ dZ, dZ @ cache["a"].T / dZ.shape[1], dZ.mean(1)
+
+def initialize_parameters(layer_dims):
+    sizes = list(zip(layer_dims, layer_dims[1:]))
+    values = {f"W{k}": np.random.randn(n, m) / 9 for k, (m, n) in enumerate(sizes)}
+    return values | {f"b{k}": np.zeros((n, 1)) for k, (_, n) in enumerate(sizes)}, {"moving": np.zeros(3)}
+def update_parameters(parameters, grads, learning_rate):
+    return {name: value - learning_rate * grads["d" + name[0] + str(int(name[1:]) + 1)]
+            for name, value in parameters.items()}
+
+def l_model_forward(X, parameters):
+    for k in range(1, len(parameters) // 2 + 1):
+        Z = parameters[f"W{k}"] @ X + parameters[f"b{k}"]
+        X = np.maximum(Z, 0)
+    return np.exp(Z - Z.max(0)) / np.exp(Z - Z.max(0)).sum(0), []
+def predict(X, params):
+    return l_model_forward(X, params)[0].argmax(0)
 """
 
 
@@ -505,6 +529,49 @@ def test_what_cannot_be_judged(source, note):
     (verdict,) = judged(functions, "relu")
     assert verdict.status == ("missing" if note is None else "not judged")
     assert re.search(note or "", verdict.note)
+
+
+def test_a_derivative_that_is_multiplied_elsewhere():
+    (verdict,) = judged({"relu_backward": lambda Z: Z > 0}, "relu_backward")
+    assert (verdict.status, verdict.mistakes) == ("not judged", [])
+    assert "activation_cache" in verdict.note
+
+
+@pytest.mark.parametrize(("switch", "status"), [("False", "right"), ("True", "known mistake")])
+def test_without_batch_norm_as_it_was_trained(switch, status):
+    source = (SOLUTIONS / "columns.py").read_text(encoding="utf-8")
+    before, predict, after = source.partition("def predict(")
+    for old, new in {
+        "X, Y, parameters, use_batchnorm=False)": "X, Y, parameters)",
+        "AL, _ = l_model_forward(X, parameters, use_batchnorm)": "AL, _ = l_model_forward(X, parameters, False)",
+        "batch_size, use_batchnorm=False, ": "batch_size, ",
+        "X_batch, parameters, use_batchnorm)": f"X_batch, parameters, {switch})",
+    }.items():
+        assert old in after
+        after = after.replace(old, new)
+    functions = {}
+    exec(before + predict + after, functions)
+    assert [one.status for one in judged(functions, "predict", "l_layer_model")] == [status, "right"]
+
+
+def test_a_set_for_validation_is_given_where_training_needs_one():
+    source = (SOLUTIONS / "columns.py").read_text(encoding="utf-8")
+    old = "costs.append(compute_cost(AL, Y_batch, parameters, lambd))"
+    assert old in source
+    check_it = old + "\n            predict(X_VAL, validation_Y.T, parameters)"
+    source = source.replace(old, check_it).replace("batch_size, use", "batch_size, validation_Y=None, use")
+    functions = {"X_VAL": None}
+    exec(source, functions)
+    (verdict,) = judged(functions, "l_layer_model")
+    assert verdict.status == "right"
+    assert functions["X_VAL"] is None
+
+
+def test_a_network_that_cannot_be_evaluated():
+    functions = check_file_with("columns", "parameters = update", "update")
+    del functions["l_model_forward"]
+    (verdict,) = judged(functions | {"l_model_forward": None}, "l_layer_model")
+    assert verdict.status == "not judged"
 
 
 def test_what_is_no_solution():
@@ -555,6 +622,19 @@ def test_a_notebook(tmp_path):
     report = check_files([tmp_path])
     status = {one.function: one.status for one in report.verdicts}
     assert (status["relu"], status["softmax"], status["linear_activation_forward"]) == ("different", "right", "right")
+
+
+def test_what_cannot_be_imported_is_named_where_it_is_used(tmp_path):
+    (tmp_path / "a.py").write_text("def softmax(Z):\n    return Z")
+    (tmp_path / "b.py").write_text(
+        "import absent.things as of\nfrom absent import softmax, rectified\nimport numpy as np\n"
+        "def relu(Z):\n    return rectified(Z)\ndef sigmoid(Z):\n    return of.sigmoid(Z)\n"
+        "def linear_forward(A, W, b, far=np.Inf):\n    return W @ A + b\n"
+    )
+    found = {one.function: (one.status, one.note) for one in check_files([tmp_path]).verdicts}
+    assert found["relu"] == found["sigmoid"] == ("not judged", "ImportError: No module named 'absent'")
+    assert found["linear_forward"] == ("right", "")
+    assert found["softmax"][0] == "different"
 
 
 def test_exit_status(tmp_path):

@@ -430,10 +430,11 @@ def test_check_reads_no_drawing_code_and_no_torch():
 
 
 def test_too_few_replicas_are_told_at_the_start(in_a_copy, capsys):
-    check.main(parameters.load().replace(replicas=3))
+    params = parameters.load().replace(replicas=3)
+    check.main(params)
     told = capsys.readouterr().out
     assert re.search(r"replicas: 3 decide no claim.*at least 1\d", told)
-    assert "chance.crossed: 3 replicas cannot fill 10" in told
+    assert f"chance.crossed: 3 replicas cannot fill {params.chance.crossed}" in told
 
 
 @pytest.mark.parametrize(

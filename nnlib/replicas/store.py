@@ -91,17 +91,15 @@ class Shelf:
     device: str
 
     def about(self, settings: Settings, seed: int | Seeds) -> dict[str, Any]:
-        """All that decides a replica's bits but its length; without batch norm its normalization does not.
+        """All that decides a replica's bits but its length.
 
         Raises
         ------
         ChangedCodeError
             If the code has changed since it was imported: nothing is read or kept then under a key that may be wrong.
         """
-        if settings.batchnorm == "none":
-            settings = settings.replace(normalization=Normalization())
         return {
-            "settings": {name: value for name, value in settings.record().items() if name != "epochs"},
+            "settings": {name: value for name, value in identity(settings).record().items() if name != "epochs"},
             "seeds": Seeds.of(seed),
             "data": self.data,
             "device": self.device,
@@ -144,6 +142,14 @@ class Shelf:
             self.say(f"store: not used ({error})")
         except OSError as error:
             self.say(f"store: replicas are not kept ({error.strerror or error})")
+
+
+def identity(settings: Settings) -> Settings:
+    """The settings that replicas of the same bits share: of no length, and without batch norm of the usual
+    normalization."""
+    if settings.batchnorm == "none":
+        settings = settings.replace(normalization=Normalization())
+    return settings.replace(epochs=0)
 
 
 def _once(say: Callable[[str], object]) -> Callable[[str], object]:
