@@ -281,6 +281,8 @@ class Judge:
 
         trained = weights("l_layer_model")
         learns = cost(trained) < cost(weights("initialize_parameters"))
+        if not learns and "l_model_forward" not in self.solution.functions:
+            raise Failure("it has no l_model_forward that tells how its network is evaluated")
         return [learns, matters("L2", 5.0), matters("use_batchnorm", True)]
 
 

@@ -98,9 +98,8 @@ class Solution:
 
     def _slots(self, name: str) -> Iterator[Slot]:
         given = TABLE[name]["given"].split()
-        named = {role: pattern for role, pattern in ROLES.items() if role not in given or role == "parameters"}
-        if name != "l_layer_model":
-            named = {role: pattern for role, pattern in named.items() if role not in ("X_val", "Y_val")}
+        others = {*given} - {"parameters"} | ({"X_val", "Y_val"} if name != "l_layer_model" else set())
+        named = {role: pattern for role, pattern in ROLES.items() if role not in others}
         for one in inspect.signature(self.functions[name]).parameters.values():
             if one.kind is not one.VAR_POSITIONAL and one.kind is not one.VAR_KEYWORD:
                 fitting = (role for role, pattern in named.items() if re.search(pattern, one.name, re.I))

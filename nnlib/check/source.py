@@ -110,5 +110,6 @@ def load(files: Sequence[Path]) -> dict[str, Any]:
             module = sys.modules[file.stem] = module_from_spec(ModuleSpec(file.stem, loader, origin=str(file)))
             module.__file__ = str(file)
             loader.exec_module(module)
-        names |= vars(module)
+        found = vars(module).items()
+        names |= {name: value for name, value in found if name not in names or not isinstance(value, Absent)}
     return names
