@@ -44,9 +44,15 @@ TESTS = {
     "nnlib/core/model.py": "model layers validation training",
     "nnlib/core/training.py": "training validation engine",
     "nnlib/gradients.py": "gradients",
-    "nnlib/evidence/statistics.py": "statistics claims evidence",
-    "nnlib/evidence/claims.py": "claims evidence",
-    "nnlib/evidence": "evidence",
+    "nnlib/evidence/statistics.py": "statistics claims",
+    "nnlib/evidence/claims.py": "claims judgement",
+    "nnlib/evidence/probability.py": "probability",
+    "nnlib/evidence/fidelity.py": "fidelity judgement",
+    "nnlib/evidence/judgement.py": "judgement claims",
+    "nnlib/evidence/tables.py": "judgement claims",
+    "nnlib/evidence/reports.py": "reports",
+    "nnlib/evidence/study.py": "study claims reports",
+    "nnlib/evidence": "measures judgement",
     "nnlib/replicas/store.py": "store",
     "nnlib/engine/run.py": "engine store training",
     "nnlib/replicas/cluster.py": "cluster",
@@ -55,7 +61,7 @@ TESTS = {
     "nnlib/engine": "engine",
 }
 # Modules whose functions Numba compiles: each mutant of them anew, some seconds.
-COMPILED = ("functions", "kernel", "lanes", "layout")
+COMPILED = ("functions", "kernel", "layout", "simd")
 # Left out: tests that start programs, which would read the files as they are, and take long.
 SLOW = "not two_processes and not x86_64 and not cache_folder"
 
@@ -124,7 +130,7 @@ def dependents(module):
     ours = {
         name: Path(loaded.__file__)
         for name, loaded in sys.modules.items()
-        if (getattr(loaded, "__file__", None) or "").startswith(f"{ROOT}/")
+        if (getattr(loaded, "__file__", None) or "").startswith((f"{ROOT}/nnlib/", f"{ROOT}/stages/", f"{ROOT}/tests/"))
     }
     imports = {}
     for name, path in ours.items():

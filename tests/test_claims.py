@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from nnlib.evidence.claims import Word, claim_word, decide
-from nnlib.evidence.study import FIRST_TEST_SHARE, Claim, Comparison
+from nnlib.evidence.claims import Word, claim_word, decide, number
+from nnlib.evidence.study import DERIVED, FIRST_TEST_SHARE, Claim, Comparison
 
 SUPPORTED, CONTRADICTED, UNDECIDED, EQUIVALENT = Word.SUPPORTED, Word.CONTRADICTED, Word.UNDECIDED, Word.EQUIVALENT
 NOT_SUPPORTED = Word.NOT_SUPPORTED
@@ -172,8 +172,30 @@ def test_without_its_run_or_its_measure_or_where_all_diverged_it_is_not_tested(m
     assert (alone.word, both.word) == (NOT_TESTED, PARTLY_SUPPORTED)
     assert [part.verdict for part in both.findings] == [NOT_TESTED, SUPPORTED]
     assert all(map(math.isnan, (alone.p, alone.corrected, alone.level, alone.findings[0].size.estimate)))
+    part = alone.findings[0]
+    assert (part.replicas, part.held, part.within, part.against) == (0, 0, 0, 0)
     # It costs the other no level.
     assert both.level == pytest.approx(0.05)
+
+
+def test_a_minority_is_never_taken_for_the_majority():
+    """It holds in few, and so does each of the other cases."""
+    assert word(seeds((100, 0.1), (450, 0.0), (450, -0.1))) == NOT_SUPPORTED
+
+
+def test_the_signs_are_those_of_differences():
+    pairs = {"of": ["a/mean_W1", "a/mean_W2"], "minus": ["b/mean_W1", "b/mean_W2"], "sum_of_signs": True}
+    measured = {"a": {"mean_W1": np.full(20, 1.0), "mean_W2": np.full(20, 1.0)}}
+    measured["b"] = {"mean_W1": np.full(20, 2.0), "mean_W2": np.full(20, 0.5)}
+    (verdict,) = verdicts([claim(pairs | {"low": -1.0, "high": 1.0})], measured)
+    assert verdict.findings[0].size.estimate == 0
+
+
+def test_a_number_that_is_given_goes_before_the_one_that_follows_from_others():
+    (name, (of, minus)), *_ = DERIVED.items()
+    both = {"a": {of: [5.0], minus: [3.0]}}
+    assert number(both, f"a/{name}") == [2.0]
+    assert number({"a": both["a"] | {name: [7.0]}}, f"a/{name}") == [7.0]
 
 
 @pytest.mark.parametrize(

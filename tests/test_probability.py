@@ -151,6 +151,11 @@ def test_a_single_run_wins_as_often_as_it_is_the_highest(values):
     assert list(found.values()) == pytest.approx(expected / 5 ** len(values))
 
 
+def test_every_replica_may_be_drawn():
+    shares = winner_shares({"a": np.array([2.0, 0.0]), "b": np.array([1.0, 1.0])}, [2], draws=20_000, seed=0)
+    assert shares[2]["a"] == pytest.approx(1 / 4 + 2 / 4 / 2, abs=0.02)  # twice the first; once each is a tie
+
+
 def test_more_runs_find_the_better_one_more_often():
     runs = {"a": np.arange(50.0) + 10, "b": np.arange(50.0), "c": np.full(50, NAN)}
     shares = winner_shares(runs, [1, 2, 10], draws=20_000, seed=0)

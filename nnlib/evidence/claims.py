@@ -80,7 +80,7 @@ class Finding:
     """
 
     comparison: Comparison
-    margin: float = 0.0
+    margin: float
     replicas: int = 0
     held: int = 0
     within: int = 0
@@ -169,7 +169,7 @@ def _majority_p(seeds: int, replicas: int) -> float:
     return sign_p(seeds, replicas) if 2 * seeds > replicas or not replicas else 1.0
 
 
-def claim_word(parts: Sequence[Word], *, every: bool = False) -> Word:
+def claim_word(parts: Sequence[Word], *, every: bool) -> Word:
     """The word on a claim from the words on its parts.
 
     Theirs, if all have the same. Else a claim of every case is contradicted by one contradicted part; any other is
