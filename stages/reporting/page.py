@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nnlib.evidence.claims import Word
+from nnlib.evidence.claims import Word, finding
 from nnlib.evidence.fidelity import LARGE_GAIN, NOT_REPRODUCED
 from nnlib.evidence.statistics import median_interval, middle
 from nnlib.evidence.study import Claim, Comparison, Study, measure
@@ -130,6 +130,7 @@ def words(report: Report, study: Study, comparison: Comparison) -> dict[str, str
     layer = key.rpartition("W")[2]
     quantity = (found.words if found else key) + (layer if layer.isdecimal() else "")
     if comparison.sum_of_signs:
+        quantity += f" to W{len(comparison.of)}"
         difference = f"{label(comparison.of[0])} minus {label((comparison.minus or [''])[0])}"
         compared = f"{difference}, layers that rise minus layers that fall"
     elif comparison.minus or comparison.over:
@@ -237,21 +238,23 @@ def fidelity(report: Report) -> dict[str, Any]:
 
 
 def chance(report: Report) -> dict[str, Any]:
-    """More than one source of chance: verdicts by split, and the initial weights' share of the seeds' variance."""
-    splits = report.tables["splits"]
-    claims = {claim.id: claim for claim in [*report.study.claims]}
-    rows = []
+    """More than one source of chance: the medians of each comparison on each split, of the same replicas, and the
+    initial weights' share of the seeds' variance."""
+    splits, margins = report.tables["splits"], report.params.evidence.margins.model_dump()
+    replicas = report.params.chance.split_replicas
+    few = {run: {name: values[:replicas] for name, values in of.items()} for run, of in report.measured.items()}
+    claims = {claim.id: claim for claim in report.study.claims}
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
     for (claim, place), there in splits.groupby(["claim", "comparison"], sort=False):
-        told = words(report, report.study, claims[str(claim)].comparisons[int(str(place))])
-        ours = report.tables["comparisons"].query("claim == @claim and comparison == @place")["median"].iloc[0]
-        rows.append(
-            {"claim": claim, "says": claims[str(claim)].says, "words": told, "ours": ours}
-            | {"held": [f"{held} of {of}" for held, of in zip(there["held"], there["replicas"], strict=True)]}
-            | {"medians": there["median"].tolist()}
-        )
-    other = [row for row in rows if len({np.sign(value) for value in [row["ours"], *row["medians"]]}) > 1]
+        comparison = claims[str(claim)].comparisons[int(str(place))]
+        told = words(report, report.study, comparison)
+        ours = finding(comparison, few, {}, margins, report.params.evidence.confidence).size.estimate
+        row = {"words": told, "ours": ours, "medians": there["median"].tolist()}
+        # More than one claim may ask for the same comparison.
+        rows[told["quantity"], told["compared"]] = row
+    other = [row for row in rows.values() if len({np.sign(value) for value in [row["ours"], *row["medians"]]}) > 1]
     return {
-        "splits": rows,
+        "splits": list(rows.values()),
         "names": list(dict.fromkeys(splits["split"])),
         "other_sign": len(other),
         "crossed": [row | {"label": report.label(row["run"])} for row in records(report.tables["crossed"])],
