@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from nnlib.evidence.claims import Word, finding
@@ -249,14 +248,15 @@ def chance(report: Report) -> dict[str, Any]:
         comparison = claims[str(claim)].comparisons[int(str(place))]
         told = words(report, report.study, comparison)
         ours = finding(comparison, few, {}, margins, report.params.evidence.confidence).size.estimate
-        row = {"words": told, "ours": ours, "medians": there["median"].tolist()}
+        medians = there["median"].tolist()
+        sides = {value > (1 if comparison.over else 0) for value in (ours, *medians)}
+        row = {"words": told, "ours": ours, "medians": medians, "turns": len(sides) > 1}
         # More than one claim may ask for the same comparison.
         rows[told["quantity"], told["compared"]] = row
-    other = [row for row in rows.values() if len({np.sign(value) for value in [row["ours"], *row["medians"]]}) > 1]
     return {
         "splits": list(rows.values()),
         "names": list(dict.fromkeys(splits["split"])),
-        "other_sign": len(other),
+        "turned": sum(row["turns"] for row in rows.values()),
         "crossed": [row | {"label": report.label(row["run"])} for row in records(report.tables["crossed"])],
     }
 
