@@ -178,3 +178,10 @@ def test_the_variance_is_shared_between_initial_weights_and_shuffles():
 def test_a_component_below_0_counts_as_0():
     found = crossed_variance([[0.0, 1.0], [1.0, 0.0]])
     assert (found["weights"], found["shuffle"], found["interaction"]) == (0, 0, 1)
+
+
+def test_rows_and_columns_change_places():
+    values = np.random.default_rng(1).normal(0, 1, (3, 5)) + np.arange(3)[:, None]
+    one, other = crossed_variance(values), crossed_variance(values.T)
+    assert (one["weights"], one["shuffle"]) == pytest.approx((other["shuffle"], other["weights"]))
+    assert one["interaction"] == pytest.approx(other["interaction"])

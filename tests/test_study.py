@@ -8,7 +8,7 @@ import pytest
 from pipeline import REPOSITORY
 
 from nnlib.errors import InputError
-from nnlib.evidence.study import Claim, Comparison, Study, fewest_replicas, measure
+from nnlib.evidence.study import Claim, Code, Comparison, Data, Study, fewest_replicas, measure
 from stages import check, parameters
 from stages.studies import load_study, read_study
 from stages.yaml_files import read_yaml
@@ -251,3 +251,13 @@ def test_bounds_that_follow_from_other_numbers_do():
 
 def test_a_study_without_claims_has_a_digest():
     assert Study(key="s", title="t", source={"where": "w"}).claims_digest()
+
+
+def test_l2_that_is_in_no_gradient_leaves_the_weights():
+    assert Code(L2_gradient="none").shrinkage == 1
+
+
+def test_a_share_of_the_images_is_never_none_and_never_more_than_all():
+    data = Data(train=40_000, validation=10_000)
+    assert data.share(0) == data.share(90_000) == data
+    assert (data.share(30_000), data.share(1)) == (Data(train=20_000, validation=5_000), Data(train=1, validation=1))
