@@ -13,7 +13,7 @@ from stages.program import run
 from stages.studies import load_others, load_study
 
 # Of reports/runs, where each run of the study has a folder, too.
-RUN_FOLDERS = {GRID, EXPLANATIONS, CHANCE, STUDIES_RUNS}
+RUN_FOLDERS = (GRID, EXPLANATIONS, CHANCE, STUDIES_RUNS)
 
 
 def main(params: Parameters) -> None:
@@ -27,7 +27,7 @@ def main(params: Parameters) -> None:
                 f"explanation {explanation.id}: expected one of params.yaml's explanations.changes, "
                 f"{', '.join(params.explanations.changes)}, got {explanation.change!r}"
             )
-    if taken := RUN_FOLDERS & study.runs.keys():
+    if taken := [name for name in RUN_FOLDERS if name in study.runs]:
         raise InputError(f"{STUDY}: runs: expected other names than {', '.join(RUN_FOLDERS)}, got {', '.join(taken)}")
     for other in others:
         if other.key == TOGETHER:

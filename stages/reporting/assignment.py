@@ -44,12 +44,7 @@ def assignment(report: Report) -> dict[str, Any]:
         "spread": {(row["question"], row["source"]): row for row in tables["spread"]},
         "explosions": [row for row in tables["explosions"] if row["report"] != report.study.key],
         "mistakes": [row | MISTAKES[row["mistake"]]._asdict() for row in tables["mistakes"]],
-        "derivative": next(
-            (row["reports"] for row in tables["mistakes"] if _is(row, mistake="derivative left out")), 0
-        ),
-        "denied": sum(row["denied"] for row in tables["conclusions"]),
         "reports": [_told(study, tables) for study in report.others],
-        "trained": sum(row["replicas"] > 0 for row in tables["reports"] if row["report"] != report.study.key),
     }
 
 
@@ -66,7 +61,7 @@ def winners(report: Report) -> dict[str, str]:
 
 def _told(study: Study, tables: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     of = {name: [row for row in rows if row.get("report") == study.key] for name, rows in tables.items()}
-    return {"study": study, "conclusions": of["conclusions"], "places": of["places"]} | of["reports"][0]
+    return {"study": study, "conclusions": of["conclusions"]} | of["reports"][0]
 
 
 def _counts(rows: list[dict[str, Any]], group: str) -> dict[str, int]:

@@ -50,13 +50,10 @@ def context(report: Report) -> dict[str, Any]:
 
 
 def four(report: Report) -> list[dict[str, Any]]:
-    """The four experiments of the assignment, with their cell, label and colour."""
+    """The four experiments of the assignment, with their cell and label."""
     names = report.study.four.names()
     cells = {run: cell for cell, run in names.items() if cell in CELLS}
-    return [
-        {"run": run, "cell": cells[run], "label": report.label(run), "colour": report.colour(run)}
-        for run in report.study.experiments
-    ]
+    return [{"run": run, "cell": cells[run], "label": report.label(run)} for run in report.study.experiments]
 
 
 def verdicts(report: Report, asked_by: str) -> list[dict[str, Any]]:

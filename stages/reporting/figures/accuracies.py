@@ -167,7 +167,7 @@ class Epochs(Drawing):
     def facts(self) -> dict[str, Any]:
         rows = records(self.report.tables["epochs"])
         gains = [row["median"] for row in rows if np.isfinite(row["median"])]
-        return {"rows": rows, "least": min(gains, default=None), "most": max(gains, default=None)}
+        return {"rows": rows, "least": min(gains, default=None)}
 
     def table(self) -> pd.DataFrame:
         return self.report.tables["epochs"]
