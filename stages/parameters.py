@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from nnlib.core.settings import (
+    Activation,
     BatchSize,
     Initialization,
     L2Strength,
@@ -56,6 +57,7 @@ def _mnist(layers_dims: tuple[int, ...]) -> tuple[int, ...]:
 class Network(Record):
     layers_dims: Annotated[LayersDims, AfterValidator(_mnist)]
     initialization: Initialization  # type: ignore[valid-type]
+    activation: Activation
 
 
 def _different(values: list[Any]) -> list[Any]:

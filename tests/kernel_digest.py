@@ -10,6 +10,7 @@ import platform
 import numpy as np
 
 from nnlib.core.seeds import epoch_order, initial_normals
+from nnlib.engine.activations import chosen
 from nnlib.engine.arithmetic import ieee_754
 from nnlib.engine.kernel import evaluate, gradient_steps, squared_weights
 from nnlib.engine.layout import CSR, Hyperparameters, Normalization, SideBySide, workspace
@@ -32,7 +33,7 @@ def digest(dtype):
     for batchnorm, exact in ((False, False), (True, False), (True, True)):
         networks = SideBySide(DIMS, 2, dtype)
         hyper = Hyperparameters(
-            dtype(0.05), dtype(0.01), batchnorm, Normalization(dtype(1e-8), True, False, False, exact)
+            dtype(0.05), dtype(0.01), chosen("relu"), batchnorm, Normalization(dtype(1e-8), True, False, False, exact)
         )
         for seed, arrays in enumerate(networks.arrays):
             alone = SideBySide(DIMS, 1, dtype)

@@ -389,6 +389,15 @@ def _():
     equal((Z * layers.relu_backward(dA, Z)).sum(), (A * dA).sum())
 
 
+@identity("sigmoid")
+def _():
+    r"""A_{ik} = \frac{1}{1 + e^{-Z_{ik}}}, \qquad dZ_{ik} = dA_{ik} \, A_{ik} \, (1 - A_{ik})"""
+    leaf = Z.clone().requires_grad_()
+    A = 1 / (1 + (-leaf).exp())
+    equal(layers.sigmoid(Z)[0], A.detach())
+    equal(layers.sigmoid_backward(dA, Z), (dA * A * (1 - A)).detach(), grad((dA * A).sum(), leaf)[0])
+
+
 @identity("batchnorm-forward")
 def _():
     r"""

@@ -1,6 +1,7 @@
 """Many networks at once: step for step the readable loop, each as if it were alone, stopped, resumed or diverged."""
 
 import hashlib
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch.testing import assert_close
 import nnlib
 from nnlib import Run, Settings, train_replicas
 from nnlib.core.seeds import Seeds
-from nnlib.core.settings import Normalization, Stopping
+from nnlib.core.settings import Activation, Normalization, Stopping
 from nnlib.core.training import evaluate_cost, l_layer_model
 from nnlib.data.files import load_tensors, save_tensors
 from nnlib.engine import batched
@@ -110,6 +111,16 @@ def test_it_follows_the_readable_loop_over_300_steps(engine, batchnorm, L2):
 def test_other_networks_follow_too(engine, batchnorm, layers_dims):
     settings = SETTINGS.replace(layers_dims=layers_dims, L2=0.05, epochs=20, batchnorm=batchnorm)
     assert_close_to_alone(engine(settings), 2, train_alone(settings, 2), **EXACTLY)
+
+
+@pytest.mark.parametrize("activation", get_args(get_args(Activation)[0]))
+@BATCHNORM
+@ENGINE
+def test_every_activation_follows_the_readable_loop(engine, batchnorm, activation):
+    settings = SETTINGS.replace(activation=activation, batchnorm=batchnorm, epochs=10)
+    run = engine(settings)
+    for replica in range(3):
+        assert_close_to_alone(run, replica, train_alone(settings, replica), **EXACTLY)
 
 
 @pytest.mark.parametrize("batch_size", [7, 40, 57])

@@ -109,9 +109,10 @@ unpackDigits().then(({{ greys, labels, levels }}) => {{
 }});"""
 
 
+@pytest.mark.parametrize("activation", ["relu", "sigmoid"])
 @pytest.mark.parametrize("batchnorm", BATCHNORMS)
 @pytest.mark.parametrize("layers_dims", [THE_STUDYS, (784, 10), (784, *[9] * 8, 10)], ids=len)
-def test_steps_agree_with_nnlib(opened, layers_dims, batchnorm):
+def test_steps_agree_with_nnlib(opened, layers_dims, batchnorm, activation):
     """Fifty steps with L2 from the same weights, the last batch a small one."""
     page, L2, rate = opened(), 0.5, 0.05
     X, Y = GREYS, TRAIN[1].double()
@@ -122,11 +123,11 @@ def test_steps_agree_with_nnlib(opened, layers_dims, batchnorm):
     batches = [batch for order in orders for batch in order][-50:]
     expected = []
     for batch in batches:
-        AL, caches = l_model_forward(X[:, batch], parameters, batchnorm)
+        AL, caches = l_model_forward(X[:, batch], parameters, batchnorm, activation=activation)
         expected.append(compute_cost(AL, Y[:, batch], parameters, L2).item())
-        grads = l_model_backward(AL, Y[:, batch], caches, L2, batchnorm=batchnorm)
+        grads = l_model_backward(AL, Y[:, batch], caches, L2, batchnorm=batchnorm, activation=activation)
         parameters = update_parameters(parameters, grads, rate)
-    choice = {"batchnorm": batchnorm, "L2": L2, "learningRate": rate}
+    choice = {"activation": activation, "batchnorm": batchnorm, "L2": L2, "learningRate": rate}
     trained, costs = page.driver.execute_async_script(FOLLOW, given, [batch.tolist() for batch in batches], choice)
     assert len(batches[-1]) == 4
     np.testing.assert_allclose(costs, expected, rtol=1e-5)

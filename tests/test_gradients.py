@@ -27,6 +27,7 @@ LAYER = [normal(4, 6), normal(3, 4, seed=1), normal(3, 1, seed=2)]
 
 RIGHT = {
     "relu": (nnlib.relu, nnlib.relu_backward, [normal(5, 8)]),
+    "sigmoid": (nnlib.sigmoid, nnlib.sigmoid_backward, [normal(5, 8)]),
     "softmax": (nnlib.softmax, nnlib.softmax_backward, [normal(5, 8)]),
     "softmax of three networks": (nnlib.softmax, nnlib.softmax_backward, [normal(3, 5, 4)]),
     "softmax of one class": (nnlib.softmax, nnlib.softmax_backward, [normal(1, 4)]),

@@ -19,6 +19,7 @@ REPLICAS = pytest.mark.parametrize("replicas", [(), (3,)], ids=["one network", "
 # Each with PyTorch's own forward, nnlib's forward, and nnlib's backward (dA, the forward's input).
 LAYERS = {
     "relu": (torch.relu, lambda Z: layers.relu(Z)[0], layers.relu_backward),
+    "sigmoid": (torch.sigmoid, lambda Z: layers.sigmoid(Z)[0], layers.sigmoid_backward),
     "softmax": (lambda Z: torch.exp(Z.log_softmax(-2)), lambda Z: layers.softmax(Z)[0], layers.softmax_backward),
     "batch norm": (
         lambda A: layer_norm(A, A.shape[-1:], eps=layers.BATCHNORM_EPSILON),
@@ -80,7 +81,7 @@ def test_no_gradient_passes_where_relu_cut_be_it_infinite():
 
 
 @REPLICAS
-@pytest.mark.parametrize("activation", ["relu", "softmax"])
+@pytest.mark.parametrize("activation", layers.ACTIVATIONS)
 def test_linear_and_activation_together_agree_with_autograd(activation, replicas):
     A, W, b, dA = (normal(*replicas, *shape) for shape in ((4, 6), (3, 4), (3, 1), (3, 6)))
     reference = LAYERS[activation][0]

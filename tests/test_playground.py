@@ -36,11 +36,12 @@ def network(seed, scale=1, layers_dims=THE_STUDYS):
 
 
 NETWORKS = {
-    "plain": Networks("1 plain", [network(1), network(11), network(21)], "none"),
-    "exploded": Networks("2 batch norm + L2", [network(2, 1000), None, network(22, 1000)], "straight_through"),
-    "exact": Networks("2-exact", [network(5), network(15), network(25)], "exact"),
+    "plain": Networks("1 plain", [network(1), network(11), network(21)], "relu", "none"),
+    "sigmoid": Networks("sigmoid", [network(7), network(17), network(27)], "sigmoid", "exact"),
+    "exploded": Networks("2 batch norm + L2", [network(2, 1000), None, network(22, 1000)], "relu", "straight_through"),
+    "exact": Networks("2-exact", [network(5), network(15), network(25)], "relu", "exact"),
 }
-ALIVE = [(key, k) for key, (_, replicas, _) in NETWORKS.items() for k in range(3) if replicas[k]]
+ALIVE = [(key, k) for key, (_, replicas, *_) in NETWORKS.items() for k in range(3) if replicas[k]]
 
 
 def pictures(seed, count):
@@ -140,11 +141,11 @@ def in_the_page(packed, key, replica):
 def nnlib_on_one(packed, key, replica, pixels):
     """nnlib in double precision on one picture, batch norm with the statistics of the test set: the activations of each
     hidden layer before batch norm, and the probabilities."""
-    parameters, batchnorm = in_the_page(packed, key, replica), NETWORKS[key].batchnorm
-    _, caches = l_model_forward(TEST[0].double(), parameters, batchnorm)
+    parameters, (activation, batchnorm) = in_the_page(packed, key, replica), NETWORKS[key][2:]
+    _, caches = l_model_forward(TEST[0].double(), parameters, batchnorm, activation=activation)
     A, activations = torch.from_numpy(pixels)[:, None], []
     for layer, cache in enumerate(caches[:-1], start=1):
-        A, _ = linear_activation_forward(A, parameters[f"W{layer}"], parameters[f"b{layer}"], "relu")
+        A, _ = linear_activation_forward(A, parameters[f"W{layer}"], parameters[f"b{layer}"], activation)
         activations.append(A[:, 0].numpy())
         if batchnorm != "none":
             variance = cache.A.var(-1, correction=0, keepdim=True)
@@ -157,7 +158,8 @@ def predictions(packed):
     """key → the probabilities of each living replica on the test set, replicas × classes × examples."""
     found = {}
     for key, k in ALIVE:
-        AL, _ = l_model_forward(TEST[0].double(), in_the_page(packed, key, k), NETWORKS[key].batchnorm)
+        activation, batchnorm = NETWORKS[key][2:]
+        AL, _ = l_model_forward(TEST[0].double(), in_the_page(packed, key, k), batchnorm, activation=activation)
         found.setdefault(key, []).append(AL.numpy())
     return {key: np.stack(AL) for key, AL in found.items()}
 
@@ -426,12 +428,12 @@ def lost():
 
 
 OTHERS = {
-    "all diverged": ({"lost": Networks("4 batch norm", [None], "exact")}, [0], THE_STUDYS),
-    "diverged though it is not said": ({"lost": Networks("4 batch norm", [lost()], "exact")}, [0], THE_STUDYS),
+    "all diverged": ({"lost": Networks("4 batch norm", [None], "relu", "exact")}, [0], THE_STUDYS),
+    "diverged though it is not said": ({"lost": Networks("4 batch norm", [lost()], "relu", "exact")}, [0], THE_STUDYS),
     "none": ({}, [0], THE_STUDYS),
-    "no hidden layer": ({"a": Networks("1 plain", [network(1, 1, [784, 10])], "exact")}, [5], [784, 10]),
+    "no hidden layer": ({"a": Networks("1 plain", [network(1, 1, [784, 10])], "relu", "exact")}, [5], [784, 10]),
     "many layers": (
-        {"a": Networks("2 batch norm", [network(1, 1, [784, *[6] * 8, 10])], "exact")},
+        {"a": Networks("2 batch norm", [network(1, 1, [784, *[6] * 8, 10])], "relu", "exact")},
         [5],
         [784, *[6] * 8, 10],
     ),

@@ -29,6 +29,8 @@ CALLS = {
     nnlib.linear_forward: {"A": A, "W": W, "b": b},
     nnlib.linear_backward: {"dZ": Z, "cache": LINEAR, "L2": 0.5},
     nnlib.relu: {"Z": Z},
+    nnlib.sigmoid: {"Z": Z},
+    nnlib.sigmoid_backward: {"dA": Z, "activation_cache": Z},
     nnlib.relu_backward: {"dA": Z, "activation_cache": Z},
     nnlib.softmax: {"Z": Z},
     nnlib.softmax_backward: {"dA": Z, "activation_cache": Z},
@@ -168,8 +170,14 @@ WRONG_ARRAYS = {
     "nothing": lambda array: None,
     "other axes": lambda array: array[..., :-1, :],
 }
-# ReLU takes any shape; the numbers of a batch norm's activations stand for themselves; labels are any real numbers.
-ANY_SHAPE = {(nnlib.relu, "Z"), (nnlib.softmax, "Z"), (nnlib.apply_batchnorm, "A"), (nnlib.linear_forward, "b")}
+# ReLU and sigmoid take any shape; the numbers that batch norm takes stand for themselves; labels are any real numbers.
+ANY_SHAPE = {
+    (nnlib.relu, "Z"),
+    (nnlib.sigmoid, "Z"),
+    (nnlib.softmax, "Z"),
+    (nnlib.apply_batchnorm, "A"),
+    (nnlib.linear_forward, "b"),
+}
 
 
 # Labels may be of any kind of number.

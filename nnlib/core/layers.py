@@ -125,6 +125,31 @@ def relu_backward(dA: ArrayLike, activation_cache: ArrayLike) -> Tensor:
     return dA.where(Z > 0, 0)
 
 
+def sigmoid(Z: ArrayLike) -> tuple[Tensor, Tensor]:
+    """A = 1 / (1 + exp(−Z)), and Z as the activation cache; shapes (..., n, m).
+
+    Raises
+    ------
+    InputError
+        If Z is not an array of float32 or float64, or is empty.
+    """
+    (Z,) = fit(Z=(Z, "..."))
+    return Z.sigmoid(), Z
+
+
+def sigmoid_backward(dA: ArrayLike, activation_cache: ArrayLike) -> Tensor:
+    """dZ = dA ⊙ A ⊙ (1 − A), A = sigmoid(Z); dA, Z, which is the activation cache, and the result (..., n, m).
+
+    Raises
+    ------
+    InputError
+        If the shapes do not fit together, with the argument.
+    """
+    dA, Z = fit(dA=(dA, "..."), activation_cache=(activation_cache, "..."))
+    A = Z.sigmoid()
+    return dA * A * (1 - A)
+
+
 def softmax(Z: ArrayLike) -> tuple[Tensor, Tensor]:
     """A = exp(Z) / Σ exp(Z) over the classes (the last axis but one), and Z as the activation cache.
 
@@ -249,6 +274,7 @@ def exact_batchnorm_backward(dA_norm: ArrayLike, A: ArrayLike, epsilon: float = 
 
 ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Tensor]]] = {
     "relu": (relu, relu_backward),
+    "sigmoid": (sigmoid, sigmoid_backward),
     "softmax": (softmax, softmax_backward),
 }
 

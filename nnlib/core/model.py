@@ -1,7 +1,7 @@
 """The network: from initial weights to a prediction, L layers of linear → activation (→ batch norm).
 
-Parameters are a dictionary W1, b1, ..., WL, bL; hidden layers are ReLU, the output layer is softmax. Shapes, leading
-axes and the assignment's names are those of `nnlib.core.layers`.
+Parameters are a dictionary W1, b1, ..., WL, bL; hidden layers are ReLU unless asked otherwise, the output layer is
+softmax. Shapes, leading axes and the assignment's names are those of `nnlib.core.layers`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from nnlib.core.layers import (
 from nnlib.core.seeds import initial_normals
 from nnlib.core.settings import (
     INITIALIZATIONS,
+    Activation,
     Initialization,
     L2Strength,
     LayersDims,
@@ -40,7 +41,7 @@ from nnlib.validation import choose, fit, layers, naming, network
 
 Parameters = dict[str, Tensor]
 
-HIDDEN, OUTPUT = "relu", "softmax"
+OUTPUT = "softmax"
 BATCHNORMS = {"none": None, **BATCHNORM_BACKWARD}
 
 
@@ -94,6 +95,7 @@ def l_model_forward(
     batchnorm: str = "none",
     *,
     normalization: Normalization = Normalization(),
+    activation: str = "relu",
 ) -> tuple[Tensor, list[LayerCache]]:
     """Forward through all layers.
 
@@ -104,6 +106,7 @@ def l_model_forward(
     batchnorm : "none"; with "exact" or "straight_through", which differ in the backward pass alone, the activations of
         every hidden layer are normalized over the m examples that are given
     normalization : the `Normalization` to use
+    activation : of the hidden layers, "relu" or "sigmoid"
 
     Returns
     -------
@@ -113,15 +116,16 @@ def l_model_forward(
     Raises
     ------
     InputError
-        If X and the layers do not fit together.
+        If X and the layers do not fit together, or batchnorm or activation is unknown.
     """
     choose(BATCHNORMS, batchnorm, "batchnorm")
+    activation = checked("activation", activation, Activation)
     form = dict(checked("normalization", normalization, Normalization))
     A, parameters = network(X, parameters)
     L = layers(parameters)
     caches = []
     for layer in range(1, L):
-        A, cache = linear_activation_forward(A, parameters[f"W{layer}"], parameters[f"b{layer}"], HIDDEN)
+        A, cache = linear_activation_forward(A, parameters[f"W{layer}"], parameters[f"b{layer}"], activation)
         if batchnorm != "none":
             cache = cache._replace(A=A)
             A = apply_batchnorm(A, **form)
@@ -138,6 +142,7 @@ def l_model_backward(
     *,
     batchnorm: str = "exact",
     normalization: Normalization = Normalization(),
+    activation: str = "relu",
 ) -> dict[str, Tensor]:
     """Backward through all layers, from the output's short form dZ = AL − Y.
 
@@ -148,7 +153,7 @@ def l_model_backward(
     L2 : λ
     batchnorm : the derivative of batch norm, "exact" or "straight_through"; plays no part where the caches have no
         batch norm
-    normalization : that of the forward pass
+    normalization, activation : those of the forward pass
 
     Returns
     -------
@@ -157,9 +162,11 @@ def l_model_backward(
     Raises
     ------
     InputError
-        If Y or the caches do not fit AL, λ is negative, or batchnorm is unknown or has no derivative of that form.
+        If Y or the caches do not fit AL, λ is negative, batchnorm or activation is unknown, or batch norm has no
+        derivative of that form.
     """
     choose(BATCHNORMS, batchnorm, "batchnorm")
+    activation = checked("activation", activation, Activation)
     form, L2 = checked("normalization", normalization, Normalization), checked("L2", L2, L2Strength)
     AL, Y = fit(AL=(AL, "classes m"), Y=(Y, "classes m"))
     if not isinstance(caches, Sequence) or not caches:
@@ -175,7 +182,7 @@ def l_model_backward(
                 dA = grads[f"dA{layer}"]
                 if cache.A is not None:
                     dA = _through_batchnorm(dA, cache.A, batchnorm, form)
-                dA_prev, dW, db = linear_activation_backward(dA, cache, HIDDEN, L2)
+                dA_prev, dW, db = linear_activation_backward(dA, cache, activation, L2)
         grads[f"dA{layer - 1}"], grads[f"dW{layer}"], grads[f"db{layer}"] = dA_prev, dW, db
     return grads
 
@@ -310,6 +317,7 @@ def predict(
     *,
     batchnorm: str = "none",
     normalization: Normalization = Normalization(),
+    activation: str = "relu",
 ) -> Tensor:
     """Accuracy, as the assignment has it: the share of examples whose most probable class is the label.
 
@@ -320,7 +328,7 @@ def predict(
     X, Y : (..., features, m) inputs and (..., classes, m) one-hot labels, or without the first axes for all networks
         alike
     parameters : W1, b1, ..., WL, bL
-    batchnorm, normalization : as in `l_model_forward`
+    batchnorm, normalization, activation : as in `l_model_forward`
 
     Returns
     -------
@@ -330,9 +338,9 @@ def predict(
     Raises
     ------
     InputError
-        If X, Y and the layers do not fit together, or batchnorm is unknown.
+        If X, Y and the layers do not fit together, or batchnorm or activation is unknown.
     """
     X, parameters, labels = network(X, parameters, Y)
-    AL, _ = l_model_forward(X, parameters, batchnorm, normalization=normalization)
+    AL, _ = l_model_forward(X, parameters, batchnorm, normalization=normalization, activation=activation)
     correct = (AL.argmax(-2) == labels.argmax(-2)).double().mean(-1)
     return correct.where(AL.isfinite().flatten(-2).all(-1), torch.nan)

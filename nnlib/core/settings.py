@@ -51,6 +51,10 @@ Initialization = Annotated[  # type: ignore[valid-type]
     Field(description="what the standard deviation of the initial weights follows from; biases are 0"),
 ]
 LayersDims = Annotated[CountList, Field(min_length=2, description="units of each layer, input to output")]
+Activation = Annotated[
+    Literal["relu", "sigmoid"],
+    Field(description="of the hidden layers; a row of `nnlib.core.layers.ACTIVATIONS`. The output layer has softmax"),
+]
 LearningRate = Annotated[Positive, Field(description="α of plain gradient descent, θ − α dθ")]
 BatchSize = Annotated[Count, Field(description="examples in a mini-batch; the last of an epoch may be smaller")]
 Epochs = Annotated[NotNegativeInt, Field(description="passes over the training set")]
@@ -124,6 +128,7 @@ class Settings(Record):
 
     layers_dims: LayersDims
     initialization: Initialization = "he_fan_in"  # type: ignore[valid-type]
+    activation: Activation = "relu"
     learning_rate: LearningRate = 0.009
     epochs: Epochs = 100
     batch_size: BatchSize = 32
@@ -137,6 +142,11 @@ class Settings(Record):
     def _known_derivative(self) -> Self:
         check_derivative(self.batchnorm, self.normalization)
         return self
+
+    def operations(self) -> dict[str, Any]:
+        """What a hidden layer computes after its linear part, as arguments of `l_model_forward`, `l_model_backward` and
+        `predict`."""
+        return {name: getattr(self, name) for name in ("activation", "batchnorm", "normalization")}
 
     def last_step(self, examples: int) -> int:
         """Gradient steps in all epochs."""

@@ -163,7 +163,7 @@ def l_layer_model(
     on_eval : called with a plain record at every evaluation: step, epoch, train_cost (of the step's mini-batch, before
         its update), validation_cost and validation_accuracy (after it; None without a validation set),
         sum_squared_weights, status ("running", "finished", "stopped" or "diverged")
-    settings : all other entries of `Settings`: initialization, normalization, shuffle, stopping
+    settings : all other entries of `Settings`: initialization, activation, normalization, shuffle, stopping
 
     Returns
     -------
@@ -221,9 +221,7 @@ def l_layer_model(
             validation_cost = validation_accuracy = None
             if validation_set:
                 validation_cost = evaluate_cost(*validation_set, parameters, chosen).cpu()
-                validation_accuracy = predict(
-                    *validation_set, parameters, batchnorm=chosen.batchnorm, normalization=chosen.normalization
-                ).cpu()
+                validation_accuracy = predict(*validation_set, parameters, **chosen.operations()).cpu()
                 finite = finite and bool(validation_cost.isfinite())
                 if regular:
                     stop, is_best = map(bool, stopping.evaluate(validation_cost, validation_accuracy))
@@ -260,7 +258,7 @@ def gradient_step(
     ----------
     X, Y : (features, m) inputs and (classes, m) one-hot labels
     parameters : W1, b1, ..., WL, bL, of one network or of several
-    settings : of which the batch norm, L2 and the learning rate play a part
+    settings : of which the activation, the batch norm, L2 and the learning rate play a part
 
     Returns
     -------
@@ -273,10 +271,8 @@ def gradient_step(
         If X, Y and the layers do not fit together, or settings are not a `Settings`.
     """
     checked("settings", settings, InstanceOf[Settings])
-    AL, caches = l_model_forward(X, parameters, settings.batchnorm, normalization=settings.normalization)
-    grads = l_model_backward(
-        AL, Y, caches, settings.L2, batchnorm=settings.batchnorm, normalization=settings.normalization
-    )
+    AL, caches = l_model_forward(X, parameters, **settings.operations())
+    grads = l_model_backward(AL, Y, caches, settings.L2, **settings.operations())
     return update_parameters(parameters, grads, settings.learning_rate), caches[-1].activation_cache
 
 
@@ -287,7 +283,7 @@ def evaluate_cost(X: ArrayLike, Y: ArrayLike, parameters: Mapping[str, ArrayLike
     ----------
     X, Y : (features, m) inputs and (classes, m) one-hot labels
     parameters : W1, b1, ..., WL, bL, of one network or of several
-    settings : of which the batch norm and L2 play a part
+    settings : of which the activation, the batch norm and L2 play a part
 
     Returns
     -------
@@ -299,5 +295,5 @@ def evaluate_cost(X: ArrayLike, Y: ArrayLike, parameters: Mapping[str, ArrayLike
         If X, Y and the layers do not fit together, or settings are not a `Settings`.
     """
     checked("settings", settings, InstanceOf[Settings])
-    _, caches = l_model_forward(X, parameters, settings.batchnorm, normalization=settings.normalization)
+    _, caches = l_model_forward(X, parameters, **settings.operations())
     return compute_cost_from_logits(caches[-1].activation_cache, Y, parameters, settings.L2)

@@ -29,8 +29,18 @@ from nnlib.engine.run import HISTORY, OnEval, Run
 
 # Mini-batches gathered at a time, over replicas and steps: enough work for every thread, little enough for the cache.
 GATHER = 32
-# The one form of ReLU's backward that writes where it is told to.
-RELU_BACKWARD = torch.ops.aten.threshold_backward.grad_input
+# Of each activation the forward into a given tensor, and the backward in place, from A: the forms that write where they
+# are told to.
+ACTIVATIONS = {
+    "relu": (
+        lambda Z, out: torch.clamp_min(Z, 0, out=out),
+        lambda dA, A: torch.ops.aten.threshold_backward.grad_input(dA, A, 0, grad_input=dA),
+    ),
+    "sigmoid": (
+        lambda Z, out: torch.sigmoid(Z, out=out),
+        lambda dA, A: torch.ops.aten.sigmoid_backward.grad_input(dA, A, grad_input=dA),
+    ),
+}
 
 
 class Weights(NamedTuple):
@@ -72,6 +82,7 @@ class Step:
         self.m = m
         self.rate = -settings.learning_rate / m
         self.decay = self._decay(settings.L2)
+        self.activation, self.activation_backward = ACTIVATIONS[settings.activation]
         self.batchnorm = settings.batchnorm
         self.normalization = settings.normalization
         # Layer norm over the last axis, without scale or shift, is batch norm here: that axis is the batch.
@@ -94,14 +105,14 @@ class Step:
         for layer, A in enumerate(self.A):
             Z = torch.bmm(self.weights.layers[layer], inputs, out=self.Z[layer])
             if self.batchnorm == "none":
-                torch.clamp_min(Z, 0, out=A)
+                self.activation(Z, A)
             elif self.is_layer_norm:
                 A_norm, _, self.deviations[layer] = torch.native_layer_norm(
-                    Z.clamp_min_(0), [self.m], None, None, self.normalization.epsilon
+                    self.activation(Z, Z), [self.m], None, None, self.normalization.epsilon
                 )
                 A.copy_(A_norm)
             else:
-                A.copy_(apply_batchnorm(Z.clamp_min_(0), **dict(self.normalization)))
+                A.copy_(apply_batchnorm(self.activation(Z, Z), **dict(self.normalization)))
             inputs = self.inputs[layer]
         return torch.bmm(self.weights.layers[-1], inputs, out=self.Z[-1])
 
@@ -112,8 +123,8 @@ class Step:
             dA = torch.bmm(self.unbiased_T[layer + 1], self.dZ[layer + 1], out=self.dZ[layer])
             if self.batchnorm == "exact":
                 self._batchnorm_backward(dA, layer)
-            # dZ = dA where Z > 0, in place.
-            RELU_BACKWARD(dA, self.Z[layer], 0, grad_input=dA)
+            # With batch norm, A is what it normalized, and lies in the place of Z.
+            self.activation_backward(dA, self.A[layer] if self.batchnorm == "none" else self.Z[layer])
         if self.decay is not None:
             self.weights.buffer.mul_(self.decay)
         for W, dZ, inputs_T in zip(self.weights.layers, self.dZ, [batch.inputs_T, *self.inputs_T], strict=True):
@@ -210,10 +221,11 @@ def gather(rows: Tensor, orders: Tensor, batch_size: int, classes: int) -> Itera
 
 def evaluate_replicas(rows: Tensor, Y: Tensor, parameters: Parameters, settings: Settings) -> tuple[Tensor, Tensor]:
     """`evaluate_cost` and `predict` of R networks over one set, examples × features; (R,) each."""
+    activation, _ = ACTIVATIONS[settings.activation]
     W, b = parameters["W1"], parameters["b1"]
     Z = torch.nn.functional.linear(rows, W.flatten(0, 1), b.flatten()).view(-1, *b.shape[:2]).permute(1, 2, 0)
     for layer in range(2, len(parameters) // 2 + 1):
-        A = Z.clamp_min_(0)
+        A = activation(Z, Z)
         if settings.batchnorm != "none":
             A = apply_batchnorm(A, **dict(settings.normalization))
         Z = (parameters[f"W{layer}"] @ A).add_(parameters[f"b{layer}"])

@@ -23,6 +23,7 @@ from torch import Tensor
 from nnlib.core.model import Parameters
 from nnlib.core.seeds import Seeds, epoch_order
 from nnlib.core.settings import Settings
+from nnlib.engine.activations import chosen
 from nnlib.engine.arithmetic import ieee_754
 from nnlib.engine.kernel import evaluate, gradient_steps, squared_weights
 from nnlib.engine.layout import CSR, Hyperparameters, Normalization, SideBySide, Workspace, workspace
@@ -90,6 +91,7 @@ def hyperparameters(settings: Settings, dtype: np.dtype[Any]) -> Hyperparameters
     return Hyperparameters(
         learning_rate=number(settings.learning_rate),
         L2=number(settings.L2),
+        activation=chosen(settings.activation),
         batchnorm=settings.batchnorm != "none",
         normalization=Normalization(
             epsilon=number(normalization.epsilon),
@@ -130,7 +132,7 @@ class Evaluator:
 
 
 def abreast(replicas: Sequence[Replica]) -> bool:
-    """Whether they pass over a set side by side: two of the same layers and batch norm, not too wide."""
+    """Whether they pass over a set side by side: two of the same layers and operations, not too wide."""
     alike = {(one.settings.layers_dims, one.dtype, one.hyper[2:]) for one in replicas}
     return len(replicas) == 2 and len(alike) == 1 and sum(one.net.units for one in replicas) <= ABREAST
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from nnlib.engine import layout
+from nnlib.engine.activations import activation_backward, activation_forward
 from nnlib.engine.functions import exp, log
 from nnlib.engine.jit import compiled, inlined
 from nnlib.engine.layout import Batch, Layer
@@ -76,11 +77,10 @@ def linear_forward(net, layer, work):
 
 
 @inlined
-def relu(row, n, work):
-    zero = zeros(work.Z)
+def activate(row, n, work, activation):
+    """A, in the place of Z."""
     for place in range(row * work.columns, (row + n) * work.columns, len(EXAMPLES)):
-        z = load(work.Z, place, EXAMPLES)
-        store(work.Z, place, where_above(zero, z, zero, z))
+        store(work.Z, place, activation_forward(activation, load(work.Z, place, EXAMPLES)))
 
 
 @inlined
@@ -132,7 +132,7 @@ def forward(net, batch, work, hyper, ahead):
     first_layer(net, batch, work, ahead)
     for k in range(net.count, len(net.layers)):
         layer = layer_at(net, k)
-        relu(layer.row_in, layer.n_in, work)
+        activate(layer.row_in, layer.n_in, work, hyper.activation)
         if hyper.batchnorm:
             apply_batchnorm(layer.row_in, layer.n_in, batch.m, work, hyper.normalization)
         linear_forward(net, layer, work)
@@ -244,8 +244,8 @@ def backward(net, batch, work, hyper, rate, shrink):
         if hyper.batchnorm and hyper.normalization.exact:
             exact_batchnorm_backward(layer.row_in, layer.n_in, batch.m, work)
         for place in range(layer.row_in * work.columns, (layer.row_in + layer.n_in) * work.columns, len(EXAMPLES)):
-            dA = load(work.dZ, place, EXAMPLES)
-            store(work.dZ, place, where_above(load(work.Z, place, EXAMPLES), zero, dA, zero))
+            dA, A = load(work.dZ, place, EXAMPLES), load(work.Z, place, EXAMPLES)
+            store(work.dZ, place, activation_backward(hyper.activation, dA, A))
         update_linear(net, layer, work, rate, shrink)
     update_first_layer(net, batch, work, rate, shrink)
 

@@ -77,7 +77,7 @@ class Workspace(NamedTuple):
     batch: int
     columns: int
     present: np.ndarray  # (columns,) 1 for an example and 0 for filling
-    Z: np.ndarray  # before ReLU, and in its place what ReLU makes of it: above 0 where Z was
+    Z: np.ndarray  # before the activation, and in its place what the activation makes of it
     A: np.ndarray  # the same array, or what batch norm makes of it
     dZ: np.ndarray
     deviation: np.ndarray  # of each row, where there is batch norm
@@ -99,6 +99,7 @@ class Hyperparameters(NamedTuple):
 
     learning_rate: Any
     L2: Any
+    activation: Any  # `activations.chosen`
     batchnorm: bool
     normalization: Normalization
 
@@ -112,11 +113,12 @@ def to_csr(X: Tensor, Y: Tensor) -> CSR:
     """
     examples = np.ascontiguousarray(X.numpy().T)
     kept = examples != 0
-    values, indices = examples[kept], kept.nonzero()[1]
+    values = examples[kept]
+    features = np.arange(len(X), dtype=np.uint16 if len(X) <= 2**16 else np.uint32)
     palette = np.unique(values)
     return CSR(
         indptr=np.append(0, kept.sum(1).cumsum()),
-        indices=indices.astype(np.uint16 if len(X) <= 2**16 else np.uint32),
+        indices=np.broadcast_to(features, kept.shape)[kept],
         codes=np.searchsorted(palette, values).astype(np.uint8 if len(palette) <= 2**8 else np.uint32),
         palette=palette,
         labels=Y.argmax(0).numpy(),

@@ -40,7 +40,7 @@ def step_cosine(
     ----------
     parameters : of one network, W1 (out, in), b1 (out, 1), ...
     examples : (X, Y), X (features, m) and one-hot Y (classes, m), of which the gradient is taken
-    settings : the batch norm, its derivative and its form
+    settings : the activation, the batch norm, its derivative and its form
     layer : from 1; None for the last hidden layer
 
     Returns
@@ -48,9 +48,8 @@ def step_cosine(
     From −1 to 1; NaN where the gradient is 0.
     """
     X, Y = examples
-    form: dict[str, Any] = {"batchnorm": settings.batchnorm, "normalization": settings.normalization}
-    AL, caches = l_model_forward(X, parameters, **form)
-    grads = l_model_backward(AL, Y, caches, **form)
+    AL, caches = l_model_forward(X, parameters, **settings.operations())
+    grads = l_model_backward(AL, Y, caches, **settings.operations())
     layer = len(parameters) // 2 - 1 if layer is None else layer
     weights, gradient = (
         np.concatenate([values[f"{name}{layer}"].double().numpy().ravel() for name in names])
@@ -98,6 +97,6 @@ def prediction_table(X: Tensor, Y: Tensor, parameters: Parameters, settings: Set
 
 def _predictions(X: Tensor, Y: Tensor, parameters: Parameters, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
     """Labels (m,), and for each network the most probable class and its probability, (..., m)."""
-    AL, _ = l_model_forward(X, parameters, settings.batchnorm, normalization=settings.normalization)
+    AL, _ = l_model_forward(X, parameters, **settings.operations())
     probabilities, predictions = AL.max(-2)
     return Y.argmax(0), predictions, probabilities

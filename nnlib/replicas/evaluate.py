@@ -24,6 +24,7 @@ def accuracy(
     *,
     batchnorm: str = "none",
     normalization: Normalization = Normalization(),
+    activation: str = "relu",
 ) -> Tensor:
     """`predict` of many networks over a large set, the same bits on every processor.
 
@@ -31,7 +32,7 @@ def accuracy(
     ----------
     X, Y : (features, m) inputs and (classes, m) one-hot labels
     parameters : of R networks, W1 (R, out, in), ...
-    batchnorm, normalization : as they were trained
+    batchnorm, normalization, activation : as they were trained
 
     Returns
     -------
@@ -49,7 +50,7 @@ def accuracy(
     if tensors["W1"].ndim != 3:
         raise InputError(f"parameters: expected W1 (R, out, in) of R networks, got {tuple(tensors['W1'].shape)}")
     dims = (len(inputs), *(tensors[f"b{layer}"].shape[-2] for layer in range(1, len(tensors) // 2 + 1)))
-    settings = Settings(layers_dims=dims, batchnorm=batchnorm, normalization=normalization)
+    settings = Settings(layers_dims=dims, batchnorm=batchnorm, normalization=normalization, activation=activation)
     # What has no first axis is the same in all networks; NumPy takes no part in autograd.
     R = len(tensors["W1"])
     tensors = {name: value.detach().cpu().expand(R, -1, -1) for name, value in tensors.items()}

@@ -71,6 +71,7 @@ def _playground(report: Report, networks: Networks, known: int) -> dict[str, Any
         replicas = [
             None if model.diverged_at[replica] else one(model.parameters, replica) for replica in range(len(seeds))
         ]
-        rows[run] = playground.Networks(report.label(run), replicas, report.settings[run].batchnorm)
+        settings = report.settings[run]
+        rows[run] = playground.Networks(report.label(run), replicas, settings.activation, settings.batchnorm)
     dims = report.params.network.layers_dims
     return playground.playground_data(dims, rows, seeds, networks.train[0][:, :known], *networks.test)

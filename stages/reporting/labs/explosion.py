@@ -43,7 +43,8 @@ def explosion_data(
 
     Returns
     -------
-    layers_dims, initialization, learning_rate, batch_size, L2 : of the settings, the batch no larger than what there is
+    layers_dims, initialization, activation, learning_rate, batch_size, L2 : of the settings, the batch no larger than
+        what there is
     last_step, marks : as given
     networks : a list, in the order given, since JSON may sort keys; each with its key
     probe : how many digits that is
@@ -51,6 +52,7 @@ def explosion_data(
     return {
         "layers_dims": list(settings.layers_dims),
         "initialization": settings.initialization,
+        "activation": settings.activation,
         "learning_rate": settings.learning_rate,
         "batch_size": min(settings.batch_size, train),
         "L2": settings.L2,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
 
-from nnlib.core.layers import BATCHNORM_EPSILON
+from nnlib.core.layers import ACTIVATIONS, BATCHNORM_EPSILON
 from nnlib.core.model import Parameters, l_model_forward
 from stages.reporting.labs.digits import LEVELS, packed
 
@@ -22,11 +22,13 @@ class Networks(NamedTuple):
     """One row of the lab: a configuration with a network for each seed.
 
     replicas : the parameters of each, None if it diverged
+    activation : "relu" or "sigmoid"
     batchnorm : "none", "straight_through" or "exact"; the normalization is the usual one
     """
 
     label: str
     replicas: Sequence[Parameters | None]
+    activation: str
     batchnorm: str
 
 
@@ -53,8 +55,8 @@ def playground_data(
     Returns
     -------
     layers_dims, seeds : as given
-    networks : a list, in the order given (JSON may sort keys), of key, label, batchnorm, and replicas, one for each
-        seed: None if it diverged, else
+    networks : a list, in the order given (JSON may sort keys), of key, label, activation, batchnorm, and replicas, one
+        for each seed: None if it diverged, else
             levels : W1 as int8, in steps of 1/127 of the largest weight of each unit
             rest : float32, layer after layer: the steps (of W1 alone), W (of the others), b
             statistics : float64, of each hidden layer with batch norm the mean and the deviation √(σ² + ε) of its
@@ -77,8 +79,10 @@ def playground_data(
     activations, agreements = [torch.empty(0)], []
     records: list[dict[str, Any]] = []
     probabilities: list[list[Tensor]] = []  # of each configuration those of its replicas, classes × examples
-    for key, (label, replicas, batchnorm) in networks.items():
-        record: dict[str, Any] = {"key": key, "label": label, "batchnorm": batchnorm, "replicas": []}
+    for key, (label, replicas, *operations) in networks.items():
+        activation, batchnorm = operations
+        record: dict[str, Any] = {"key": key, "label": label, "activation": activation, "batchnorm": batchnorm}
+        record["replicas"] = []
         probabilities.append([])
         for exact in replicas:
             if exact is None:
@@ -87,8 +91,8 @@ def playground_data(
             W1, steps = _rounded(exact["W1"])
             others = [exact[f"{name}{layer}"] for layer in range(1, len(exact) // 2 + 1) for name in "Wb"][1:]
             parameters = {name: value.double() for name, value in (exact | {"W1": W1 * steps}).items()}
-            AL, hidden = _forward(X, parameters, batchnorm)
-            before, _ = _forward(X, {name: value.double() for name, value in exact.items()}, batchnorm)
+            AL, hidden = _forward(X, parameters, *operations)
+            before, _ = _forward(X, {name: value.double() for name, value in exact.items()}, *operations)
             agreements.append((AL.argmax(0) == before.argmax(0)).double().mean().item())
             activations += [A[A > 0].float() for A in hidden]
             probabilities[-1].append(AL)
@@ -147,10 +151,11 @@ def _rounded(W1: Tensor) -> tuple[Tensor, Tensor]:
     return (W1 / steps).nan_to_num().round(), steps
 
 
-def _forward(X: Tensor, parameters: Parameters, batchnorm: str) -> tuple[Tensor, list[Tensor]]:
+def _forward(X: Tensor, parameters: Parameters, activation: str, batchnorm: str) -> tuple[Tensor, list[Tensor]]:
     """The probabilities, and the activations of the hidden layers before batch norm."""
-    AL, caches = l_model_forward(X, parameters, batchnorm)
-    return AL, [cache.activation_cache.clamp_min(0) for cache in caches[:-1]]
+    AL, caches = l_model_forward(X, parameters, batchnorm, activation=activation)
+    forward, _ = ACTIVATIONS[activation]
+    return AL, [forward(cache.activation_cache)[0] for cache in caches[:-1]]
 
 
 def _statistics(hidden: Sequence[Tensor]) -> Iterator[Tensor]:

@@ -119,11 +119,18 @@ function relu(Z) {
   return A;
 }
 
-function reluBackward(dA, Z) {
-  const dZ = new Float64Array(Z.length);
-  for (let i = 0; i < Z.length; i++) if (Z[i] > 0) dZ[i] = dA[i];
+function reluBackward(dA, A) {
+  const dZ = new Float64Array(A.length);
+  for (let i = 0; i < A.length; i++) if (A[i] > 0) dZ[i] = dA[i];
   return dZ;
 }
+
+const sigmoid = (Z) => Z.map((z) => 1 / (1 + Math.exp(-z)));
+
+const sigmoidBackward = (dA, A) => dA.map((d, i) => d * A[i] * (1 - A[i]));
+
+/** Of each its forward, and its backward from the activation. */
+const ACTIVATIONS = { relu: [relu, reluBackward], sigmoid: [sigmoid, sigmoidBackward] };
 
 /** The largest Z of example k; taken out of each first, it keeps exp finite. */
 function largest(Z, k, classes) {
@@ -203,14 +210,13 @@ function initializeParameters(layersDims, initialization, random) {
   });
 }
 
-/** The output layer's Z, and the caches: of each layer its input and, if hidden, its Z and its activation before batch
- *  norm. */
-function lModelForward(X, layers, batchnorm) {
+/** The output layer's Z, and the caches: of each layer its input and, if hidden, its activation before batch norm. */
+function lModelForward(X, layers, { activation, batchnorm }) {
   const m = X.length, caches = [];
   let A_prev = X;
   for (const { W, b } of layers.slice(0, -1)) {
-    const Z = linearForward(A_prev, W, b), A = relu(Z);
-    caches.push({ A_prev, Z, A });
+    const A = ACTIVATIONS[activation][0](linearForward(A_prev, W, b));
+    caches.push({ A_prev, A });
     A_prev = examplesOf(batchnorm === "none" ? A : applyBatchnorm(A, m), m);
   }
   const { W, b } = layers.at(-1);
@@ -218,17 +224,17 @@ function lModelForward(X, layers, batchnorm) {
 }
 
 /** Backward through all layers from dZ = AL − Y; writes each layer's gradient of the cross-entropy into grads. */
-function lModelBackward(ZL, labels, caches, layers, grads, batchnorm) {
+function lModelBackward(ZL, labels, caches, layers, grads, { activation, batchnorm }) {
   const m = labels.length, classes = ZL.length / m;
   let dZ = softmax(ZL, m);
   labels.forEach((label, k) => { dZ[k * classes + label] -= 1; });
   for (let l = layers.length - 1; l >= 0; l--) {
     linearBackward(dZ, caches[l].A_prev, grads[l].W, grads[l].b);
     if (l === 0) break;
-    const { Z, A } = caches[l - 1];
+    const { A } = caches[l - 1];
     let dA = linearBackwardInput(dZ, layers[l].W, m);
     if (batchnorm !== "none") dA = BATCHNORM_BACKWARD[batchnorm](dA, A, m);
-    dZ = reluBackward(dA, Z);
+    dZ = ACTIVATIONS[activation][1](dA, A);
   }
 }
 
@@ -285,8 +291,8 @@ function updateParameters(layers, grads, learningRate, L2, m) {
 
 /** One step on one mini-batch, in place. Returns the cross-entropy of the batch before it. */
 function trainStep(X, labels, layers, grads, settings) {
-  const [ZL, caches] = lModelForward(X, layers, settings.batchnorm);
-  lModelBackward(ZL, labels, caches, layers, grads, settings.batchnorm);
+  const [ZL, caches] = lModelForward(X, layers, settings);
+  lModelBackward(ZL, labels, caches, layers, grads, settings);
   updateParameters(layers, grads, settings.learningRate, settings.L2, labels.length);
   return crossEntropyFromLogits(ZL, labels);
 }

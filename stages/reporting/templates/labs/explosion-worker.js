@@ -16,16 +16,16 @@ const range = (from, to) => Array.from({ length: to - from }, (_, i) => from + i
 
 /** A point of the curves; null if any of it is no longer a number. The cost is that of the mini-batches since the last
  *  point, as `compute_cost` has it; there is none before the first step. */
-function evaluate({ batchnorm, L2 }) {
+function evaluate(settings) {
   const { X, labels } = heldOut, m = labels.length;
-  const [ZL] = lModelForward(X, layers, batchnorm), predicted = predictions(ZL, m);
+  const [ZL] = lModelForward(X, layers, settings), predicted = predictions(ZL, m);
   if (batchCosts.length) crossEntropy = batchCosts.reduce((sum, cost) => sum + cost) / batchCosts.length;
   const point = {
     step,
     sumSquaredWeights: sumSquaredWeights(layers),
     accuracy: predicted.filter((digit, k) => digit === labels[k]).length / m,
     predictedClasses: new Set(predicted).size,
-    cost: crossEntropy === null ? null : crossEntropy + l2Cost(layers, L2, data.batch_size),
+    cost: crossEntropy === null ? null : crossEntropy + l2Cost(layers, settings.L2, data.batch_size),
   };
   const numbers = [point.sumSquaredWeights, point.cost ?? 0, ...ZL];
   if (numbers.every(Number.isFinite)) return point;
@@ -34,9 +34,9 @@ function evaluate({ batchnorm, L2 }) {
 }
 
 /** Of each hidden layer how much of the gradient lies along the weights. */
-function radial({ batchnorm }) {
-  const gradients = emptyGradients(layers), [ZL, caches] = lModelForward(probe.X, layers, batchnorm);
-  lModelBackward(ZL, probe.labels, caches, layers, gradients, batchnorm);
+function radial(settings) {
+  const gradients = emptyGradients(layers), [ZL, caches] = lModelForward(probe.X, layers, settings);
+  lModelBackward(ZL, probe.labels, caches, layers, gradients, settings);
   return radialShares(layers, gradients);
 }
 
@@ -83,7 +83,7 @@ const REQUESTS = {
   /** The hidden layers' weights and biases to so many times what training made them. */
   scale({ factor: wanted, settings }) {
     const { X, labels } = heldOut;
-    const probabilities = () => softmax(lModelForward(X, layers, settings.batchnorm)[0], labels.length);
+    const probabilities = () => softmax(lModelForward(X, layers, settings)[0], labels.length);
     const before = probabilities();
     scaleHidden(layers, wanted / factor);
     factor = wanted;

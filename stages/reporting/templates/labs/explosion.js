@@ -71,7 +71,7 @@
     const trained = { ...network, place, points: [], radial: [], diverged: null, ask: null };
     trained.ask = async (request, given) => {
       const ask = await (workers[key] ??= opened());
-      const settings = { batchnorm: key, learningRate: state.settings.lr, L2: state.settings.L2 };
+      const settings = { activation: data.activation, batchnorm: key, learningRate: state.settings.lr, L2: state.settings.L2 };
       const answer = await ask(request, { ...given, settings });
       if (mine !== generation) return null;
       for (const point of answer.points) {

@@ -67,6 +67,8 @@
     });
   }
 
+  const ACTIVATIONS = { relu: (z) => Math.max(z, 0), sigmoid: (z) => 1 / (1 + Math.exp(-z)) };
+
   function softmax(z) {
     const largest = Math.max(...z);
     const powers = z.map((value) => Math.exp(value - largest));
@@ -77,12 +79,12 @@
   /** The activations of each hidden layer, before batch norm where there is, and the probability of every digit; null
    *  of a network that diverged. */
   function forward(key, pixels, replica = 0) {
-    const layers = networks.find((network) => network.key === key).replicas[replica];
+    const { activation, replicas } = networks.find((network) => network.key === key), layers = replicas[replica];
     if (!layers) return null;
     const activations = [];
     let a = pixels;
     for (const layer of layers.slice(0, -1)) {
-      a = linear(layer, a).map((z) => Math.max(z, 0));
+      a = linear(layer, a).map(ACTIVATIONS[activation]);
       activations.push(a);
       if (layer.mean) a = a.map((value, unit) => (value - layer.mean[unit]) / layer.deviation[unit]);
     }
