@@ -181,3 +181,8 @@ def test_a_stage_is_stale_by_every_parameter_that_all_its_runs_share(stage: str)
     parameters.Parameters.common(Asked())
     body = read_yaml(REPOSITORY / "dvc.yaml")["stages"][stage]
     assert asked <= {name for name in body.get("do", body)["params"] if isinstance(name, str)}
+
+
+@pytest.mark.parametrize("stage", ["download", "preprocess", "chance", "reports"])
+def test_a_stage_that_reads_the_images_is_stale_by_another_data_set(stage: str):
+    assert "dataset" in read_yaml(REPOSITORY / "dvc.yaml")["stages"][stage]["params"]
