@@ -103,7 +103,7 @@ def peak_memory() -> float:
 def steps(parameters: Parameters) -> dict[int, int]:
     """Gradient steps of one replica in the grid's cells and the four experiments, for each batch size."""
     p = parameters.preprocess
-    pool = p.examples or {"train": 60_000, "all": 70_000}[p.pool]
+    pool = p.examples or parameters.dataset.pool(p.pool)
     rest = pool - round(pool * p.test)
     examples = rest - round(rest * p.validation)
     grid = parameters.grid

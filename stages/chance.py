@@ -7,7 +7,7 @@ import torch
 
 from nnlib import Seeds, Settings
 from nnlib.data.dataset import preprocess, sets
-from nnlib.data.mnist import load_raw
+from nnlib.data.raw import load_raw
 from nnlib.evidence.study import Study
 from stages.parameters import Parameters
 from stages.paths import CHANCE, RAW, RUNS
@@ -49,10 +49,9 @@ def evaluated_rarely(settings: Settings) -> Settings:
 
 @torch.no_grad()
 def main(params: Parameters) -> None:
-    raw = load_raw(RAW)
-    images = (raw.train_images, raw.train_labels), (raw.test_images, raw.test_labels)
+    images, classes = load_raw(RAW, params.dataset), params.dataset.classes
     for name, changes, configurations, seeds in asked(params, load_study()):
-        both = sets(preprocess(*images, **params.preprocess.model_dump() | changes))
+        both = sets(preprocess(*images, **params.preprocess.model_dump() | changes, classes=classes))
         some = next(iter(configurations.values()))
         tables = Tables(params, prepared(both, some), ("runs", "replicas"))
         for key, trained in train(params, training_data(both, some), configurations, seeds, name=name):

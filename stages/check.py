@@ -18,8 +18,7 @@ RUN_FOLDERS = (GRID, EXPLANATIONS, CHANCE, STUDIES_RUNS)
 
 def main(params: Parameters) -> None:
     study, others = load_study(), load_others()
-    study.configurations(params.common())
-    explanations(params, study)
+    study.check_data(params.dataset, study.configurations(params.common()) | explanations(params, study))
     study.check_claims(cells(params))
     for explanation in study.explanations:
         if explanation.change and explanation.change not in params.explanations.changes:
@@ -35,9 +34,10 @@ def main(params: Parameters) -> None:
         if other.frozen or other.explanations:
             raise InputError(f"{STUDIES / other.key}.yaml: expected frozen and explanations in {STUDY} alone")
         configurations = other.configurations()
+        other.check_data(params.dataset, configurations)
         other.check_claims([])
         if other.data and params.preprocess.examples:
-            few = other.data.share(params.preprocess.examples).train
+            few = other.data.share(params.preprocess.examples, params.dataset.train).train
             for run_of, settings in configurations.items():
                 if settings.batch_size > few:
                     raise InputError(

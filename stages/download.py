@@ -1,15 +1,15 @@
-"""MNIST's four files, checked against their SHA-256, in data/raw."""
+"""The data set's four files, checked against their SHA-256, in data/raw."""
 
 import os
-from typing import Any
 
-from nnlib.data.mnist import download
+from nnlib.data.raw import download
+from stages.parameters import Parameters
 from stages.paths import RAW
 from stages.program import run
 
 
-def main(params: Any) -> None:
-    download(RAW, user_folder=os.environ.get("MNIST_DIR"))
+def main(params: Parameters) -> None:
+    download(RAW, params.dataset, user_folder=os.environ.get("MNIST_DIR"))
 
 
 if __name__ == "__main__":

@@ -19,9 +19,10 @@ from nnlib.core.settings import (
     Shuffle,
     Stopping,
 )
+from nnlib.data.catalogue import DATASETS, DataSet
 from nnlib.errors import InputError
 from nnlib.evidence.study import Name
-from nnlib.records import Count, Fraction, Int, NotNegative, Record, Seed, Text, explain
+from nnlib.records import Count, Fraction, Int, NotNegative, NotNegativeInt, Record, Seed, Text, explain
 from stages.paths import PARAMETERS
 from stages.yaml_files import read_yaml
 
@@ -42,20 +43,20 @@ RENAMED = {
 
 class Preprocess(Record):
     pool: Literal["train", "all"]
-    examples: Annotated[Int, Field(ge=0, le=70_000)]
+    examples: NotNegativeInt
     test: Fraction
     validation: Fraction
     seed: Seed
 
 
-def _mnist(layers_dims: tuple[int, ...]) -> tuple[int, ...]:
-    if (layers_dims[0], layers_dims[-1]) != (784, 10):
-        raise ValueError("784 pixels first and 10 classes last")
-    return layers_dims
+def _dataset(name: Any) -> DataSet:
+    if not isinstance(name, str) or name not in DATASETS:
+        raise ValueError(f"one of {', '.join(DATASETS)}")
+    return DATASETS[name]
 
 
 class Network(Record):
-    layers_dims: Annotated[LayersDims, AfterValidator(_mnist)]
+    layers_dims: LayersDims
     initialization: Initialization  # type: ignore[valid-type]
     activation: Activation
 
@@ -117,6 +118,7 @@ class Parameters(Record):
     network: Network
     normalization: Normalization
     stopping: Stopping
+    dataset: Annotated[DataSet, BeforeValidator(_dataset)]
     preprocess: Preprocess
     grid: Grid
     explanations: Explanations
@@ -160,6 +162,9 @@ def check(raw: Any) -> Parameters:
         section = getattr(params, name)
         for missing in section.__class__.model_fields.keys() - section.model_fields_set:
             raise InputError(f"{name}.{missing}: expected a value, it is missing")
+    params.dataset.check_layers("network.layers_dims", params.network.layers_dims)
+    if params.preprocess.examples > (most := params.dataset.pool(params.preprocess.pool)):
+        raise InputError(f"preprocess.examples: expected 0 (all) to {most}, got {params.preprocess.examples}")
     return params
 
 

@@ -1,21 +1,18 @@
 """Normalized, flattened, one-hot arrays, split into train, validation and test, in data/processed."""
 
-from typing import Any
-
 from nnlib.data.dataset import preprocess, sets
 from nnlib.data.files import save_tensors
-from nnlib.data.mnist import load_raw
+from nnlib.data.raw import load_raw
+from stages.parameters import Parameters
 from stages.paths import DATASET, RAW
 from stages.program import run
 
 
-def main(params: Any) -> None:
-    raw = load_raw(RAW)
-    dataset = preprocess(
-        (raw.train_images, raw.train_labels), (raw.test_images, raw.test_labels), **params.preprocess.model_dump()
-    )
-    save_tensors(DATASET, dataset)
-    for name, (X, _) in sets(dataset).items():
+def main(params: Parameters) -> None:
+    images = load_raw(RAW, params.dataset)
+    arrays = preprocess(*images, **params.preprocess.model_dump(), classes=params.dataset.classes)
+    save_tensors(DATASET, arrays)
+    for name, (X, _) in sets(arrays).items():
         print(f"{name}: {X.shape[1]:,} images")
 
 

@@ -4,7 +4,7 @@ import torch
 
 from nnlib.data.dataset import report_sets, sets
 from nnlib.data.files import load_tensors
-from nnlib.data.mnist import load_raw
+from nnlib.data.raw import load_raw
 from stages.parameters import Parameters
 from stages.paths import DATASET, RAW, RUNS, STUDIES_RUNS
 from stages.program import run
@@ -14,8 +14,7 @@ from stages.training import Tables, prepared, train, training_data
 
 @torch.no_grad()
 def main(params: Parameters) -> None:
-    raw = load_raw(RAW)
-    images = (raw.train_images, raw.train_labels), (raw.test_images, raw.test_labels)
+    images, examples = load_raw(RAW, params.dataset), params.preprocess.examples
     seeds = params.seeds[: params.reports.replicas]
     (RUNS / STUDIES_RUNS).mkdir(parents=True, exist_ok=True)
     for study in load_others():
@@ -29,8 +28,9 @@ def main(params: Parameters) -> None:
             continue
         some = next(iter(configurations.values()))
         if study.data:
-            share = study.data.share(params.preprocess.examples)
-            both = report_sets(*images, share.train, share.validation, test=params.preprocess.examples)
+            share = study.data.share(examples, params.dataset.train)
+            classes = params.dataset.classes
+            both = report_sets(*images, share.train, share.validation, test=examples, classes=classes)
         else:
             both = sets(load_tensors(DATASET))
         data = training_data(both, some)

@@ -71,12 +71,13 @@ def settings_of_torch():
 @pytest.fixture(scope="session")
 def mnist(tmp_path_factory):
     """A folder with MNIST's four files: those of this checkout, else downloaded."""
-    from nnlib.data.mnist import FILES, download
+    from nnlib.data.catalogue import MNIST
+    from nnlib.data.raw import download
 
     here = Path(__file__).parents[1] / "data" / "raw"
-    if not all((here / name).exists() for name in FILES):
+    if not all((here / name).exists() for name in MNIST.files):
         here = tmp_path_factory.mktemp("mnist")
-        download(here, user_folder=os.environ.get("MNIST_DIR"))
+        download(here, MNIST, user_folder=os.environ.get("MNIST_DIR"))
     return here
 
 

@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from pipeline import REPOSITORY, TINY
 
-from nnlib.data.mnist import load_raw
+from nnlib.data.catalogue import MNIST
+from nnlib.data.raw import load_raw
 from nnlib.evidence.claims import Word
 from stages import chance, check, configurations, parameters, preprocess, report, reports, train, verdicts, weight_diff
 from stages.reporting.catalogue import CATALOGUE
@@ -110,7 +111,7 @@ CHANGES = st.fixed_dictionaries(
 
 @pytest.fixture(scope="module")
 def raw(mnist):
-    return load_raw(mnist)
+    return load_raw(mnist, MNIST)
 
 
 @contextlib.contextmanager
@@ -118,7 +119,7 @@ def pipeline(changes: dict, raw):
     """A folder in which every stage has run, in this process, as dvc.yaml has them, with these parameters."""
     with TemporaryDirectory() as name, contextlib.chdir(name), pytest.MonkeyPatch.context() as patch:
         for stage in (preprocess, chance, reports):
-            patch.setattr(stage, "load_raw", lambda _: raw)
+            patch.setattr(stage, "load_raw", lambda *_: raw)
         patch.delenv("REPLICA_STORE", raising=False)
         Path("data/studies").mkdir(parents=True)
         for file in ("study.yaml", OTHER):

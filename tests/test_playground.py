@@ -13,8 +13,9 @@ from selenium.webdriver.common.actions.pointer_input import PointerInput
 
 from nnlib import initialize_parameters, l_model_forward, linear_activation_forward
 from nnlib.core.layers import BATCHNORM_EPSILON
+from nnlib.data.catalogue import MNIST
 from nnlib.data.dataset import flatten, normalize, one_hot
-from nnlib.data.mnist import load_raw
+from nnlib.data.raw import load_raw
 from stages.reporting.labs.digits import digits_data
 from stages.reporting.labs.playground import Networks, playground_data
 
@@ -354,7 +355,7 @@ def test_prepare_keeps_proportions_averages_what_a_pixel_covers_and_loses_nothin
 @pytest.fixture(scope="module")
 def real(mnist, tmp_path_factory):
     """The page with real digits, and networks of which all are sure that whatever they see is an 8, or none is sure."""
-    images, labels, *_ = load_raw(mnist)
+    images, labels = load_raw(mnist, MNIST).train
     X, Y = flatten(normalize(images[:4000])), one_hot(labels[:4000])
     train, test = (X[:, :2000], Y[:, :2000]), (X[:, 2000:], Y[:, 2000:])
     addresses = {}

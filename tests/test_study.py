@@ -259,5 +259,6 @@ def test_l2_that_is_in_no_gradient_leaves_the_weights():
 
 def test_a_share_of_the_images_is_never_none_and_never_more_than_all():
     data = Data(train=40_000, validation=10_000)
-    assert data.share(0) == data.share(90_000) == data
-    assert (data.share(30_000), data.share(1)) == (Data(train=20_000, validation=5_000), Data(train=1, validation=1))
+    assert data.share(0, 60_000) == data.share(90_000, 60_000) == data
+    assert data.share(30_000, 60_000) == Data(train=20_000, validation=5_000)
+    assert data.share(1, 60_000) == Data(train=1, validation=1)

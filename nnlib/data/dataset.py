@@ -15,7 +15,7 @@ from nnlib.records import Count, Fraction, NotNegativeInt, Seed, checked, what
 from nnlib.validation import choose, naming, pair
 
 CLASSES = 10
-POOLS = {"train": "the 60,000 training images", "all": "all 70,000"}
+POOLS = {"train": "the training images", "all": "those of both sets"}
 
 Dataset = dict[str, Tensor]
 
@@ -120,31 +120,33 @@ def preprocess(
     test: float = 0.2,
     validation: float = 0.2,
     seed: int = 0,
+    classes: int = CLASSES,
 ) -> Dataset:
-    """The study's three sets, and MNIST's official test set beside them.
+    """The study's three sets, and the official test set beside them.
 
     Parameters
     ----------
-    train, official : (images, labels) of MNIST's 60,000 training and 10,000 test images; uint8
+    train, official : (images, labels) of the training and of the official test set; uint8
     pool : "train" splits the training images, as the study did; "all" splits both sets together, and then there is no
         official set left that training has not seen
     examples : take only so many of the pool, and at most as many of the official set; 0 takes all
     test, validation, seed : of the `split`
+    classes : how many there are
 
     Returns
     -------
-    X_train (784, m), Y_train (10, m), and the same for validation, test and, with pool "train", official; float32.
+    X_train (pixels, m), Y_train (classes, m), and so validation, test and, with pool "train", official; float32.
 
     Raises
     ------
     InputError
         If an argument does not fit, with its name. Images are (m, height, width), all of one size; labels are (m,), 0
-        to 9, one for each image.
+        to classes − 1, one for each image.
     """
     choose(POOLS, pool, "pool")
     examples = checked("examples", examples, NotNegativeInt)
-    images, labels = images_and_labels("train", train)
-    official_images, official_labels = images_and_labels("official", official)
+    images, labels = images_and_labels("train", train, classes)
+    official_images, official_labels = images_and_labels("official", official, classes)
     if images.shape[1:] != official_images.shape[1:]:
         raise InputError(
             f"official: expected images {(*images.shape[1:],)} as in train, got {(*official_images.shape[1:],)}"
@@ -159,8 +161,8 @@ def preprocess(
         sets["official"] = (official_images[:limit], official_labels[:limit])
     return {
         name: array
-        for key, (pixels, digits) in sets.items()
-        for name, array in ((f"X_{key}", flatten(normalize(pixels))), (f"Y_{key}", one_hot(digits)))
+        for key, (pixels, labels) in sets.items()
+        for name, array in ((f"X_{key}", flatten(normalize(pixels))), (f"Y_{key}", one_hot(labels, classes)))
     }
 
 
@@ -172,8 +174,9 @@ def report_sets(
     *,
     test: int = 0,
     seed: int = 0,
+    classes: int = CLASSES,
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """(X, Y) of "train" and "validation" from MNIST's training images, in a random order, and of its "test" set.
+    """(X, Y) of "train" and "validation" from the training images, in a random order, and of the official "test" set.
 
     Parameters
     ----------
@@ -181,17 +184,19 @@ def report_sets(
     training, validation : how many images of each
     test : of the test set the first so many; 0 takes all
     seed : of the order
+    classes : how many there are
 
     Returns
     -------
-    X (784, m), grey levels from 0 to 1, and Y (10, m), one-hot, of each set; float32
+    X (pixels, m), grey levels from 0 to 1, and Y (classes, m), one-hot, of each set; float32
 
     Raises
     ------
     InputError
         If what is given is no images and as many labels, or there are fewer training images than are asked for.
     """
-    (images, labels), official = images_and_labels("train", train), images_and_labels("official", official)
+    images, labels = images_and_labels("train", train, classes)
+    official = images_and_labels("official", official, classes)
     if training + validation > len(images):
         raise InputError(
             f"training, validation: expected at most {len(images)} images together, got {training} and {validation}"
@@ -204,10 +209,10 @@ def report_sets(
         "validation": (images[second], labels[second]),
         "test": (official[0][:tests], official[1][:tests]),
     }
-    return {name: (flatten(normalize(pixels)), one_hot(digits)) for name, (pixels, digits) in parts.items()}
+    return {name: (flatten(normalize(pixels)), one_hot(labels, classes)) for name, (pixels, labels) in parts.items()}
 
 
-def images_and_labels(name: str, both: tuple[ArrayLike, ArrayLike]) -> tuple[Tensor, Tensor]:
+def images_and_labels(name: str, both: tuple[ArrayLike, ArrayLike], classes: int) -> tuple[Tensor, Tensor]:
     """Both as tensors, if they are images and as many labels."""
     with naming(name):
         images, labels = pair(both, "images, labels")
@@ -215,7 +220,7 @@ def images_and_labels(name: str, both: tuple[ArrayLike, ArrayLike]) -> tuple[Ten
         labels = numbers("labels", labels, "m")
         if labels.shape != images.shape[:1]:
             raise InputError(f"labels: expected ({len(images)},), one for each image, got {tuple(labels.shape)}")
-        one_hot(labels)
+        one_hot(labels, classes)
     return images, labels
 
 

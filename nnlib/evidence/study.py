@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from nnlib.core.settings import Settings
+from nnlib.data.catalogue import DataSet
 from nnlib.errors import InputError
 from nnlib.evidence.mistakes import AXIS, BRACKETS, COST_ONLY, DERIVATIVE, MATRIX, MISTAKES, OFF, TOO_SMALL
 from nnlib.records import Count, Float, NotNegative, Positive, Record, Text, Truth
@@ -44,7 +45,7 @@ MEASURES = {
     "train_accuracy": Measure("accuracy", "training accuracy", -math.inf),
     "validation_accuracy": Measure("accuracy", "validation accuracy", -math.inf),
     "test_accuracy": Measure("accuracy", "test accuracy", -math.inf),
-    "official_accuracy": Measure("accuracy", "accuracy on MNIST's official test set", -math.inf),
+    "official_accuracy": Measure("accuracy", "accuracy on the official test set", -math.inf),
     "generalization_gap": Measure("accuracy", "training minus validation accuracy"),
     "train_cost": Measure("cost", "last training cost", math.inf),
     "validation_cost": Measure("cost", "last validation cost", math.inf),
@@ -387,30 +388,20 @@ def _known_mistake(name: str) -> str:
 MistakeName = Annotated[str, AfterValidator(_known_mistake)]
 
 
-IMAGES = 60_000  # MNIST's training images
-PIXELS, CLASSES = 784, 10
-
-
 class Data(Record):
-    """The images that the runs of a report are trained and validated on; tested on MNIST's official test set.
+    """The images that the runs of a report are trained and validated on; tested on the official test set.
 
     Attributes
     ----------
-    train, validation : how many of MNIST's 60,000 training images
+    train, validation : how many of the training images
     """
 
     train: Count
     validation: Count
 
-    @model_validator(mode="after")
-    def _of_the_training_images(self) -> Self:
-        if self.train + self.validation > IMAGES:
-            raise InputError(f"expected at most {IMAGES} images together, got {self.train} and {self.validation}")
-        return self
-
-    def share(self, examples: int) -> Data:
-        """The same of the first so many images; 0 takes all."""
-        part = min(1.0, examples / IMAGES) if examples else 1.0
+    def share(self, examples: int, images: int) -> Data:
+        """The same of so many examples of all images; 0 takes all."""
+        part = min(1.0, examples / images) if examples else 1.0
         return Data(train=max(1, int(self.train * part)), validation=max(1, int(self.validation * part)))
 
 
@@ -575,27 +566,33 @@ class Study(Record):
         Raises
         ------
         InputError
-            If they are no settings, or cannot be trained on its data, with the run.
+            If they are no settings, with the run.
         """
         found = {}
         for name in self.runs if runs is None else runs:
             try:
                 found[name] = Settings(**merged(common or {}, self.settings, self.runs[name].settings))
-                self._can_be_trained(found[name])
             except InputError as error:
                 raise InputError(f"{self.key}: runs.{name}: {error}") from None
         return found
 
-    def _can_be_trained(self, settings: Settings) -> None:
-        first, last = settings.layers_dims[0], settings.layers_dims[-1]
-        if (first, last) != (PIXELS, CLASSES):
-            raise InputError(
-                f"layers_dims: expected {PIXELS} pixels first and {CLASSES} classes last, got {first}, {last}"
-            )
-        if self.data and settings.batch_size > self.data.train:
-            raise InputError(
-                f"batch_size: expected at most the {self.data.train} training images, got {settings.batch_size}"
-            )
+    def check_data(self, dataset: DataSet, configurations: Mapping[str, Settings]) -> None:
+        """That the data set has the images of `data`, and that networks of these settings can be trained on them.
+
+        Raises
+        ------
+        InputError
+            With the run, or with what is asked for of the images.
+        """
+        if self.data and (asked := self.data.train + self.data.validation) > dataset.train:
+            raise InputError(f"{self.key}: data: expected at most {dataset.train} images together, got {asked}")
+        for run, settings in configurations.items():
+            where = f"{self.key}: runs.{run}"
+            dataset.check_layers(f"{where}: layers_dims", settings.layers_dims)
+            if self.data and settings.batch_size > (most := self.data.train):
+                raise InputError(
+                    f"{where}: batch_size: expected at most the {most} training images, got {settings.batch_size}"
+                )
 
     def check_claims(self, runs: Iterable[str]) -> None:
         """That claims speak of these runs, or of published ones.

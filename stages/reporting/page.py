@@ -288,7 +288,7 @@ def run_results(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
         "Train accuracy": both("train_accuracy"),
         "Validation accuracy": both("validation_accuracy"),
         "Test accuracy": both("test_accuracy"),
-        "Accuracy on MNIST's official test set": both("official_accuracy"),
+        f"Accuracy on {report.params.dataset.title}'s official test set": both("official_accuracy"),
         "Train final cost": both("train_cost"),
         "Validation final cost": both("validation_cost"),
     }

