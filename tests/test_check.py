@@ -5,15 +5,16 @@ import importlib
 import inspect
 import itertools
 import json
+import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from pipeline import ENVIRONMENT
 
 import nnlib
 from nnlib.check import check, check_files, reference, undisturbed
@@ -593,9 +594,9 @@ def test_a_report_reads_the_same_for_a_program():
 
 
 def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "nnlib.check", *map(str, arguments)], capture_output=True, text=True, cwd=HERE.parent
-    )
+    program = ["python", "-m", "nnlib.check", *map(str, arguments)]
+    environment = os.environ | ENVIRONMENT
+    return subprocess.run(program, cwd=HERE.parent, env=environment, capture_output=True, text=True)
 
 
 def test_what_disturbs_is_left_out_and_what_hangs_is_cut_off():
@@ -637,7 +638,7 @@ def test_what_cannot_be_imported_is_named_where_it_is_used(tmp_path):
     assert found["softmax"][0] == "different"
 
 
-def test_exit_status(tmp_path):
+def test_exit_status(tmp_path, quick_python):
     right = command(SOLUTIONS / "rows.py", "--json")
     assert (right.returncode, json.loads(right.stdout)["missing"]) == (0, ["l_layer_model"])
     assert command(SOLUTIONS / "rows.py", "--complete").returncode == 1
@@ -646,7 +647,7 @@ def test_exit_status(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "text"), [("none.py", None), ("bad.py", "def f(:"), ("bad.ipynb", "{}")])
-def test_files_that_cannot_be_read(tmp_path, name, text):
+def test_files_that_cannot_be_read(tmp_path, quick_python, name, text):
     if text is not None:
         (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=name):

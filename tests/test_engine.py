@@ -54,7 +54,8 @@ def train_batched(settings=SETTINGS, seeds=(0, 1, 2), dtype=torch.float64, sets=
     return batched.train_batched(*sets, settings, seeds, start, CPU, lambda *_: None)
 
 
-ENGINE = pytest.mark.parametrize("engine", [train, train_batched], ids=["compiled", "batched"])
+ENGINES = train, train_batched
+ENGINE = pytest.mark.parametrize("engine", ENGINES, ids=["compiled", "batched"])
 
 
 def train_alone(settings, seed):
@@ -94,23 +95,27 @@ def assert_close_to_alone(run, replica, alone, **tolerance):
 EXACTLY = {"rtol": 1e-10, "atol": 1e-10}
 
 
+def assert_followed(settings, *replicas):
+    """That both engines train these replicas as the readable loop does, which takes longer than they."""
+    runs = [engine(settings) for engine in ENGINES]
+    for replica in replicas:
+        alone = train_alone(settings, replica)
+        for run in runs:
+            assert_close_to_alone(run, replica, alone, **EXACTLY)
+
+
 @pytest.mark.parametrize("L2", [0.0, 0.05])
 @BATCHNORM
-@ENGINE
-def test_it_follows_the_readable_loop_over_300_steps(engine, batchnorm, L2):
+def test_they_follow_the_readable_loop_over_300_steps(batchnorm, L2):
     settings = with_stopping(SETTINGS.replace(epochs=75, L2=L2, batchnorm=batchnorm), eval_every=7)
-    run = engine(settings)
-    assert run.step == 300
-    for replica in range(3):
-        assert_close_to_alone(run, replica, train_alone(settings, replica), **EXACTLY)
+    assert settings.last_step(57) == 300
+    assert_followed(settings, 0, 2)
 
 
 @pytest.mark.parametrize("layers_dims", [[6, 3], [6, 40, 3], [6, 5, 4, 4, 3, 3]], ids=str)
 @pytest.mark.parametrize("batchnorm", ["none", "straight_through"])
-@ENGINE
-def test_other_networks_follow_too(engine, batchnorm, layers_dims):
-    settings = SETTINGS.replace(layers_dims=layers_dims, L2=0.05, epochs=20, batchnorm=batchnorm)
-    assert_close_to_alone(engine(settings), 2, train_alone(settings, 2), **EXACTLY)
+def test_other_networks_follow_too(batchnorm, layers_dims):
+    assert_followed(SETTINGS.replace(layers_dims=layers_dims, L2=0.05, epochs=20, batchnorm=batchnorm), 2)
 
 
 @pytest.mark.parametrize("activation", get_args(get_args(Activation)[0]))
@@ -125,28 +130,22 @@ def test_every_activation_follows_the_readable_loop(engine, batchnorm, activatio
 
 @pytest.mark.parametrize("batch_size", [7, 40, 57])
 @BATCHNORM
-@ENGINE
-def test_with_other_batch_sizes_it_follows_too(engine, batchnorm, batch_size):
+def test_with_other_batch_sizes_they_follow_too(batchnorm, batch_size):
     """The kernel takes 16 examples at a time: here fewer, several times so many, and all there are at once."""
-    settings = SETTINGS.replace(batch_size=batch_size, L2=0.05, epochs=20, batchnorm=batchnorm)
-    assert_close_to_alone(engine(settings), 2, train_alone(settings, 2), **EXACTLY)
+    assert_followed(SETTINGS.replace(batch_size=batch_size, L2=0.05, epochs=20, batchnorm=batchnorm), 2)
 
 
 @pytest.mark.parametrize("over", ["examples", "matrix"])
 @pytest.mark.parametrize("variance", ["biased", "unbiased"])
 @pytest.mark.parametrize("epsilon_added_to", ["variance", "deviation"])
-@ENGINE
-def test_every_normalization_follows(engine, epsilon_added_to, variance, over):
+def test_every_normalization_follows(epsilon_added_to, variance, over):
     normalization = Normalization(epsilon=0.1, epsilon_added_to=epsilon_added_to, variance=variance, over=over)
-    settings = SETTINGS.replace(epochs=20, batchnorm="straight_through", normalization=normalization)
-    assert_close_to_alone(engine(settings), 2, train_alone(settings, 2), **EXACTLY)
+    assert_followed(SETTINGS.replace(epochs=20, batchnorm="straight_through", normalization=normalization), 2)
 
 
 @pytest.mark.parametrize("shuffle", ["once", "never"])
-@ENGINE
-def test_every_order_of_the_examples_follows(engine, shuffle):
-    settings = SETTINGS.replace(shuffle=shuffle)
-    assert_close_to_alone(engine(settings), 2, train_alone(settings, 2), **EXACTLY)
+def test_every_order_of_the_examples_follows(shuffle):
+    assert_followed(SETTINGS.replace(shuffle=shuffle), 2)
 
 
 @BATCHNORM

@@ -222,7 +222,7 @@ SECOND = """
 key: second
 title: A second study
 source: {where: made up for a test}
-settings: {layers_dims: [784, 6, 10], epochs: 2, batch_size: 40, learning_rate: 0.05}
+settings: {layers_dims: [784, 20, 10], epochs: 2, batch_size: 40, learning_rate: 0.05}
 runs:
   none: {label: nothing}
   bn: {label: normalized, settings: {batchnorm: exact}}
