@@ -353,3 +353,68 @@ def test_a_claim_is_told_as_it_was_judged():
         beside += [note.strip()] if note else []
         first, last = f"{claim['says']}: {verdicts[key]}</summary>", f"On MNIST's official test set: {official[key]}."
         assert told()[key] == [first, *beside, last]
+
+
+def holds():
+    """What is said without a number → whether its tables say so."""
+    plain, norm, l2, both = SHOWN[:4]
+    accuracy, squares, validation, training = (
+        {run: seeds(run, name) for run in SHOWN}
+        for name in ("test_accuracy", "sum_squared_weights", "validation_cost", "train_cost")
+    )
+    printed = {run: own["test_accuracy"] for run, own in STUDY["published"].items()}
+    *_, second, most = sorted(printed[run] for run in FOUR)
+    true, left_out = each("figures/gradient", "cosine")
+    cells = dict(zip(GRID, each("study/fidelity", "median", run=GRID), strict=True))
+    shifts = table("weight-diff").groupby("layer")["mean_difference"].median().abs()
+    gains = {row["explanation"]: row["gain"] for row in rows("study/explanations", run="all")}
+    digits = table("figures/confusion")
+    errors = digits.query("digit != prediction").value_counts(["digit", "prediction"]) / digits.value_counts("digit")
+    right = [float(part) for part in re.findall(r"([\d.]+) % right", sections()["confusion"])]
+    noise = {row["source"]: row["root_mean_square"] for row in rows("reports/noise", of=["L2 cannot act", "none"])}
+    verdicts = {row["claim"]: row["verdict"] for row in rows("study/claims")}
+    others = [run for run in SHOWN if run not in (norm, both)]
+    return {
+        "One run can name almost any winner": min(each("study/winners", *FOUR, runs=1)) > 0.1,
+        "Its lead is smaller than the gap between two runs of": most - second < printed[AGAIN] - printed[RUN],
+        "Other reports disagree": min(counted("bn_vs_none") + counted("l2_vs_none")) > 0,
+        "Probably the study swapped its columns": max(gains, key=gains.get) == "columns-swapped",
+        f"Our runs do not reproduce experiment {BN}.": [norm]
+        == [row["run"] for row in rows("study/baseline", run=FOUR) if row["probability"] < 0.01],
+        "seeds overlap with the others'": max(min(accuracy[run]) for run in FOUR)
+        < min(max(accuracy[run]) for run in FOUR),
+        "The study ran one setting twice": seeds(RUN, "test_accuracy") == seeds(AGAIN, "test_accuracy"),
+        "Under the study's protocol there is less of it": noise["study"] < noise["printed"],
+        "Without the derivative a step makes the weights larger": left_out > 0.1,
+        "With the true derivative the step is at a right angle to the weights": abs(true) < 0.001,
+        "h = 0.26, which is an ordinary value": min(validation[l2]) < implied()[-1] < max(validation[l2]),
+        "explodes, too, but its cost does not show it": max(validation[norm]) < 1,
+        "the weights explode, with L2 and without": min(squares[norm] + squares[both])
+        > 1000 * max(max(squares[run]) for run in others),
+        "Only batch norm with L2, its derivative left out, has an exploding cost": all(
+            min(cost[both]) > 10 * max(max(cost[run]) for run in [*others, norm]) for cost in (training, validation)
+        ),
+        "the order alone does not": not any(each("study/crossed", "shuffle")),
+        "Smaller batches and more epochs give a higher test accuracy": all(
+            cells[one] > cells[other]
+            for low, high in (("b64", "b32"), ("b128", "b64"), ("e50", "e100"))
+            for other in GRID
+            if (one := other.replace(low, high)) != other
+        ),
+        "More epochs raise the test accuracy in every cell": min(each("study/epochs", "median_low")) > 0,
+        "Per step the batch sizes learn alike": verdicts["batch-32-faster-on-validation"] == "equivalent",
+        "per epoch the smallest learns fastest": verdicts["batch-32-faster-per-epoch"] == "supported",
+        "L2 moves the mean weights by a few hundredths": 0.01 < max(shifts) < 0.05,
+        "The most frequent mistake": errors.idxmax() == (9, 4),
+        "mean over the seeds": abs(
+            sum(digits["digit"].map(dict(enumerate(right)))) / len(digits) - 100 * sum(accuracy[l2]) / len(accuracy[l2])
+        )
+        < 0.05,
+        "The network is sure of itself where it is wrong": min(each("figures/mistakes", "probability")) > 0.99,
+        "which were trained afterwards": min(seeds(plain, "seed")) == PARAMS["seed"],
+    }
+
+
+def test_what_is_said_without_a_number_holds():
+    page = PAGE.read_text(encoding="utf-8")
+    assert [said for said, true in holds().items() if not true or said not in page] == []
