@@ -143,8 +143,8 @@ def test_a_single_run_wins_as_often_as_it_is_the_highest(values):
     counted = [[-1 if math.isnan(value) else value for value in own] for own in values]
     expected = np.zeros(len(values))
     for study in product(*counted):
-        best = np.array(study) == max(study)
-        expected += best / best.sum()
+        best = (np.array(study) == max(study)) & (max(study) >= 0)
+        expected += best / max(1, best.sum())
     runs = dict(zip(RUNS, map(np.array, values), strict=False))
     found = single_run_wins(runs)
     assert list(found) == list(runs)

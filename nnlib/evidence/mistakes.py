@@ -42,7 +42,7 @@ MISTAKES = {
         "Batch norm, fused",
     ),
     MATRIX: Mistake(
-        "All units of a layer share one mean and one variance, so that units keep their differences.",
+        "All units of a layer share one mean and one variance, so that differences between units remain.",
         "μ = A.mean(axis=1), one for each unit",
         "μ = A.mean(), one for all units",
         "Batch norm, the long way",
@@ -61,7 +61,7 @@ MISTAKES = {
         "Batch norm, the long way",
     ),
     OFF: Mistake(
-        "A network that was trained with batch norm is evaluated without it. That is another network.",
+        "A network that was trained with batch norm is evaluated without it. That is a different network.",
         "accuracy of l_model_forward(X, parameters, use_batchnorm=True)",
         "accuracy of l_model_forward(X, parameters, use_batchnorm=False)",
         "The whole network",
@@ -124,7 +124,7 @@ MISTAKES = {
         "The linear layer",
     ),
     "one step for all biases": Mistake(
-        "All biases of a layer make the step of its first unit.",
+        "All biases of a layer get the update of the first one.",
         "b − α db",
         "b − α db[0]",
         "The linear layer",
@@ -137,7 +137,8 @@ MISTAKES = {
         "Notation and shapes",
     ),
     "large initial weights": Mistake(
-        "The initial weights of 784 inputs are as large as those of 5, so that the first scores are far too large.",
+        "The initial weights of 784 inputs are as large as those of 5, so that the outputs of the first layer are far "
+        "too large.",
         "W = randn · √(2 / fan-in)",
         "W = randn",
     ),
@@ -152,12 +153,12 @@ MISTAKES = {
         "for k in range(batch_size)",
     ),
     "another set": Mistake(
-        "An accuracy is measured on other examples than its name says.",
+        "An accuracy is measured on different examples from those that its name says.",
         "training accuracy on all training examples, and no others",
         "on the last mini-batch, or on the validation examples, too",
     ),
     "another program": Mistake(
-        "The text describes another program than the one beside it: other layers, another batch size, another rule.",
+        "The text describes a different program from the code: other layers, a different batch size, a different rule.",
         "the text, and the settings of the runs in it, written by the program",
         "both written by hand",
     ),

@@ -108,12 +108,12 @@ def probability(factors: Sequence[Factor], weights: Values) -> Values:
 
 
 def winner_shares(
-    runs: Mapping[str, Values], counts: Sequence[int], *, draws: int, seed: int
+    runs: Mapping[str, Sequence[float] | Values], counts: Sequence[int], *, draws: int, seed: int
 ) -> dict[int, dict[str, float]]:
     """How often each of several runs has the highest mean of n replicas, for each n; equal ones share the win.
 
-    Of one replica each it is counted exactly (`single_run_wins`), of more they are drawn with replacement. A replica
-    that diverged is below all others.
+    Of one replica each it is counted exactly (`single_run_wins`), of more they are drawn with replacement. A mean
+    with a replica that diverged is below all others, and never the highest.
     """
     random = np.random.default_rng(seed)
     values = _diverged_last(runs)
@@ -122,22 +122,24 @@ def winner_shares(
         if n == 1:
             shares[n] = single_run_wins(runs)
             continue
+        # Rounded, so that equal means do not differ in their last bit by the order of their sums.
         means = np.array([column[random.integers(0, len(column), (draws, n))].mean(1) for column in values.values()])
-        best = means == means.max(0)
-        shares[n] = dict(zip(values, (best / best.sum(0)).mean(1).tolist(), strict=True))
+        means = means.round(12)
+        best = (means == means.max(0)) & np.isfinite(means)
+        shares[n] = dict(zip(values, (best / np.maximum(1, best.sum(0))).mean(1).tolist(), strict=True))
     return shares
 
 
-def single_run_wins(runs: Mapping[str, Values]) -> dict[str, float]:
+def single_run_wins(runs: Mapping[str, Sequence[float] | Values]) -> dict[str, float]:
     """How often each of several runs is the highest of one replica of each, counted exactly; equal ones share the win.
 
-    A replica that diverged is below all others.
+    A replica that diverged is below all others, and never the highest.
     """
     values = _diverged_last(runs)
     return {run: _wins(run, values) for run in values}
 
 
-def _diverged_last(runs: Mapping[str, Values]) -> dict[str, Values]:
+def _diverged_last(runs: Mapping[str, Sequence[float] | Values]) -> dict[str, Values]:
     return {run: np.nan_to_num(np.asarray(column, dtype=float), nan=-np.inf) for run, column in runs.items()}
 
 
@@ -145,7 +147,7 @@ def _wins(run: str, values: Mapping[str, Values]) -> float:
     """The probability that one replica of a run is the highest of one of each. With k equal ones it wins 1 / (k + 1),
     the integral of z^k from 0 to 1, so that the others factor."""
     share = 0.0
-    for value in values[run]:
+    for value in values[run][np.isfinite(values[run])]:
         others = Polynomial([1.0])
         for other, column in values.items():
             if other != run:

@@ -33,6 +33,7 @@ def assignment(report: Report) -> dict[str, Any]:
     wins = {answer: row["count"] for (question, answer), row in counted.items() if question == WINNER}
     return {
         "public": len(report.others),
+        "doubtful": sum(bool(study.doubtful) for study in report.others),
         "counted": [counted[key] for key in ANSWERS if key in counted],
         "better": {question: row["count"] for (question, _), row in counted.items() if question != WINNER},
         "worse": worse,

@@ -65,7 +65,8 @@ def verdicts(report: Report, asked_by: str) -> list[dict[str, Any]]:
 def failed(claims: Sequence[dict[str, Any]]) -> dict[str, int]:
     """How many claims are not supported, and for which reasons."""
     wrong = [claim for claim in claims if claim["verdict"] not in (Word.SUPPORTED, Word.NOT_TESTED)]
-    return {"count": len(wrong)} | {reason: sum(reason in claim["why"] for claim in wrong) for reason in REASONS}
+    counts = {reason: sum(reason in claim["why"] for claim in wrong) for reason in REASONS}
+    return {"count": len(wrong), "explained": sum(bool(claim["why"]) for claim in wrong)} | counts
 
 
 def judged(report: Report, other: Study) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def claim_rows(
             row
             | {"says": claim.says, "quote": claim.quote, "section": claim.section, "note": claim.note}
             | {"of": parts, "first_half": half.get(claim.id), "same": half.get(claim.id) == row["verdict"]}
-            | {"official": official.get(claim.id)}
+            | {"official": official.get(claim.id) if any("test_accuracy" in name for name in claim.names) else None}
             | {"missed": [row for row in missed if any(name.startswith(f"{row['run']}/") for name in claim.names)]}
             | {
                 "why": [reason for reason in row["reasons"].split("; ") if reason],

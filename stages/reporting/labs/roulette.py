@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from math import isfinite, prod
+from math import isfinite
 from typing import Any, NamedTuple
 
-import numpy as np
+from nnlib.evidence.probability import winner_shares
 
 
 class Experiment(NamedTuple):
@@ -33,7 +32,7 @@ def roulette_data(
     """A record for JSON that `templates/labs/roulette.html.j2` shows.
 
     A study of n runs draws n replicas of each experiment, with replacement, and names the experiment with the highest
-    mean. A replica that diverged does not enter the mean; an experiment all of whose replicas diverged is never best.
+    mean; of equal ones, chance decides. An experiment of which a drawn replica diverged is not named.
 
     Parameters
     ----------
@@ -48,14 +47,11 @@ def roulette_data(
         published
     best : the key with the highest mean of all replicas, or None where there is none or not one alone
     studies : for n = 1, 2, ... the share of studies that name each experiment, in the order given; what they add up to
-        falls short of 1 by ties and by studies in which all diverged
-    combinations : in how many ways one replica of each can be drawn
+        falls short of 1 by studies that name none, since all diverged
     others : a list of [label, key]
     """
-    accuracies = {key: np.array(one.accuracies, dtype=float) for key, one in experiments.items()}
-    combinations = prod(map(len, accuracies.values()))
-    shares = [[wins / combinations for wins in _wins(list(accuracies.values()))]]
-    shares += [_drawn(list(accuracies.values()), runs, draws) for runs in range(2, most_runs + 1)]
+    accuracies = {key: one.accuracies for key, one in experiments.items()}
+    shares = winner_shares(accuracies, range(1, most_runs + 1), draws=draws, seed=0)
     return {
         "experiments": [
             {
@@ -68,43 +64,12 @@ def roulette_data(
             for key, one in experiments.items()
         ],
         "best": _best(accuracies),
-        "studies": [[round(share, 4) for share in row] for row in shares],
-        "combinations": combinations,
+        "studies": [[round(row[key], 4) for key in experiments] for row in shares.values()],
         "others": [list(other) for other in (others or {}).items()],
     }
 
 
-def _wins(tables: Sequence[np.ndarray]) -> list[int]:
-    """Of all combinations of one replica of each, in how many each is the best alone; diverged ones are never best."""
-    finite = [sorted(table[np.isfinite(table)].tolist()) for table in tables]
-    lost = [len(table) - len(values) for table, values in zip(tables, finite, strict=True)]
-
-    def worse(than: float, of: int) -> int:
-        return lost[of] + bisect_left(finite[of], than)
-
-    return [
-        sum(prod(worse(value, other) for other in range(len(tables)) if other != one) for value in finite[one])
-        for one in range(len(tables))
-    ]
-
-
-def _drawn(tables: Sequence[np.ndarray], runs: int, draws: int) -> list[float]:
-    random = np.random.default_rng(runs)
-    means = np.stack([_means(table[random.integers(len(table), size=(draws, runs))]) for table in tables])
-    best = means == means.max(0)
-    alone = best & (best.sum(0) == 1) & np.isfinite(means)
-    return [float(share) for share in alone.mean(1)]
-
-
-def _means(drawn: np.ndarray) -> np.ndarray:
-    """Of each row the mean of what is finite, −∞ where nothing is; rounded, so that ties do not hang on the order."""
-    finite = np.isfinite(drawn)
-    count = finite.sum(1)
-    means = np.where(finite, drawn, 0).sum(1) / np.maximum(count, 1)
-    return np.where(count > 0, means.round(12), -np.inf)
-
-
-def _best(accuracies: Mapping[str, np.ndarray]) -> str | None:
-    means = {key: float(_means(table[None])[0]) for key, table in accuracies.items()}
-    best = [key for key, mean in means.items() if mean == max(means.values()) and isfinite(mean)]
+def _best(accuracies: Mapping[str, Sequence[float]]) -> str | None:
+    means = {key: sum(values) / len(values) for key, values in accuracies.items() if all(map(isfinite, values))}
+    best = [key for key, mean in means.items() if mean == max(means.values())]
     return best[0] if len(best) == 1 else None

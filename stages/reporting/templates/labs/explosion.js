@@ -86,7 +86,7 @@
 
   /** What has become of a network that no longer learns. */
   function fate({ points, radial, diverged }) {
-    if (diverged !== null) return `diverged at step ${whole(diverged)}: its numbers are too large to go on`;
+    if (diverged !== null) return `diverged at step ${whole(diverged)}: its numbers overflow`;
     const recent = points.slice(-SAME_ANSWER);
     if (points.length < 2) return "";
     if (radial.includes(null)) return "is dead: no gradient reaches its hidden layers";
@@ -278,7 +278,7 @@
       refused && `${refused}.`,
       ...fates.map(([label, said]) => `“${label}” ${said}.`),
       !ready ? "Getting ready." : over ? `Stopped at step ${whole(step())}, where the study stops.`
-        : lost ? "Reset starts anew." : wanted && !going() ? "Paused while out of sight."
+        : lost ? "Press Reset to start again." : wanted && !going() ? "Paused, since the lab is out of sight."
         : wanted ? fates.length < trainers.length && "Training." : looping ? "Pausing." : step() ? `Paused at step ${whole(step())}.`
         : "Nothing is trained yet.",
     ].filter(Boolean).join(" ");

@@ -22,13 +22,11 @@
   function drawStudy() {
     const runs = experiments.map(({ accuracies }) =>
       Array.from({ length: state.settings.n }, () => accuracies[Math.floor(random() * accuracies.length)]));
-    const means = runs.map((values) => {
-      const some = finite(values);
-      return some.length ? some.reduce((sum, value) => sum + value) / some.length : null;
-    });
+    const means = runs.map((values) =>
+      values.includes(null) ? null : values.reduce((sum, value) => sum + value) / values.length);
     const highest = Math.max(...finite(means));
     const named = means.flatMap((mean, i) => (mean !== null && highest - mean < 1e-12 ? [i] : []));
-    last = { runs, means, named: named.length === 1 ? named[0] : null };
+    last = { runs, means, named: named.length ? named[Math.floor(random() * named.length)] : null };
     drawn += 1;
     if (last.named !== null) won[last.named] += 1;
   }
@@ -112,7 +110,7 @@
     else if (pending) status.textContent = "Drawing.";
     else if (drawn > 1 && right >= 0) {
       status.textContent = `${won[right]} of ${drawn} studies name ${experiments[right].label}, the best over all our runs.`;
-    } else if (last.named === null) status.textContent = "No experiment is the best alone: nothing to name.";
+    } else if (last.named === null) status.textContent = "A run of every experiment diverged: nothing to name.";
     else {
       const verdict = right < 0 ? "" : last.named === right ? " It is right."
         : ` Over all our runs ${experiments[right].label} is the best.`;
