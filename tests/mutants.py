@@ -70,9 +70,9 @@ COMPILED = ("functions", "kernel", "layout", "simd")
 SLOW = "not two_processes and not x86_64 and not cache_folder"
 
 # What takes long to import; the forks find it imported.
-NEEDED = """torch torchvision numba numpy pandas scipy.stats pydantic.main ruamel.yaml safetensors.torch matplotlib.pyplot
-hypothesis.strategies xdist.plugin pytest_cov.plugin selenium.webdriver.chrome.webdriver filelock statsmodels.api
-distributed pdb"""
+NEEDED = """torch torchvision numba numpy pandas scipy.stats statsmodels.api pydantic.main ruamel.yaml safetensors.torch
+matplotlib.pyplot distributed hypothesis.strategies xdist.plugin pytest_cov.plugin selenium.webdriver.chrome.webdriver
+filelock pdb"""
 
 # What an operator is replaced by: of all that cosmic-ray knows those that are near, since others fail on any test.
 NEAR = {

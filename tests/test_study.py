@@ -3,12 +3,13 @@
 import copy
 import hashlib
 import json
+import math
 
 import pytest
 from pipeline import REPOSITORY
 
 from nnlib.errors import InputError
-from nnlib.evidence.study import Claim, Code, Comparison, Data, Study, fewest_replicas, measure
+from nnlib.evidence.study import DERIVED, MEASURES, Claim, Code, Comparison, Data, Study, fewest_replicas, measure
 from stages import check, parameters
 from stages.studies import load_study, read_study
 from stages.yaml_files import read_yaml
@@ -255,6 +256,18 @@ def test_a_study_without_claims_has_a_digest():
 
 def test_l2_that_is_in_no_gradient_leaves_the_weights():
     assert Code(L2_gradient="none").shrinkage == 1
+
+
+def test_l2_shrinks_a_weight_by_the_assignment_s_learning_rate():
+    assert Code(L2_gradient="λ W", L2=0.1, steps=1000).shrinkage == pytest.approx(math.exp(-0.9))
+    assert Code(L2_gradient="λ/m W", L2=0.1, m=10, steps=1000).shrinkage == pytest.approx(math.exp(-0.09))
+
+
+def test_a_replica_that_diverged_has_the_lowest_accuracies_and_the_highest_costs():
+    worst = {"accuracy": -math.inf, "cost": math.inf}
+    for name, one in MEASURES.items():
+        if one.kind in worst and name not in DERIVED:
+            assert one.diverged == worst[one.kind]
 
 
 def test_a_share_of_the_images_is_never_none_and_never_more_than_all():
