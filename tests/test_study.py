@@ -274,3 +274,9 @@ def test_a_share_of_the_images_is_never_none_and_never_more_than_all():
     data = Data(train=40_000, validation=10_000)
     assert data.share(0) == data.share(90_000) == data
     assert (data.share(30_000), data.share(1)) == (Data(train=20_000, validation=5_000), Data(train=1, validation=1))
+
+
+@pytest.mark.parametrize("accuracy", [0, 1])
+def test_a_printed_accuracy_may_be_none_or_all(accuracy):
+    published = {"a": {"test_accuracy": accuracy}}
+    assert Study(key="s", title="t", source={"where": "w"}, published=published).published == published
