@@ -3,14 +3,15 @@
     pip install -e ".[dev,mutants]"
     python tests/mutants.py nnlib/core/layers.py nnlib/evidence [--processes 2]
 
-cosmic-ray changes a module in one place at a time. The tests of that module run in a fork of a process in which they
-have just passed, with the changed module in the place of its own; no file is touched. The mutants that all tests let
-live are printed.
+cosmic-ray changes a module in one place at a time. The tests of that module run in a fork of this process, which has
+imported what nnlib and the tests need, but nothing of theirs: the changed module is then the only one that there is. No
+file is touched. The mutants that all tests let live are printed.
 """
 
 import argparse
 import ast
 import difflib
+import importlib
 import importlib.util
 import os
 import re
@@ -23,6 +24,7 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import numba
+import pytest
 from cosmic_ray.ast import Visitor, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
@@ -57,6 +59,8 @@ TESTS = {
     "nnlib/engine/run.py": "engine store training",
     "nnlib/replicas/cluster.py": "cluster",
     "nnlib/replicas/train.py": "store engine validation",
+    "nnlib/replicas/prepared.py": "measures validation",
+    "nnlib/replicas/evaluate.py": "validation measures engine",
     "nnlib/replicas": "engine validation",
     "nnlib/engine": "engine",
 }
@@ -64,6 +68,11 @@ TESTS = {
 COMPILED = ("functions", "kernel", "layout", "simd")
 # Left out: tests that start programs, which would read the files as they are, and take long.
 SLOW = "not two_processes and not x86_64 and not cache_folder"
+
+# What takes long to import; the forks find it imported.
+NEEDED = """torch torchvision numba numpy pandas scipy.stats statsmodels.api pydantic.main ruamel.yaml safetensors.torch
+matplotlib.pyplot distributed hypothesis.strategies xdist.plugin pytest_cov.plugin selenium.webdriver.chrome.webdriver
+filelock pdb"""
 
 # What an operator is replaced by: of all that cosmic-ray knows those that are near, since others fail on any test.
 NEAR = {
@@ -125,31 +134,8 @@ class Mutant(SourceFileLoader):
         return importlib.util.spec_from_loader(name, self) if name == self.name else None
 
 
-def dependents(module):
-    """The loaded modules of this repository that import it, directly or not, and itself."""
-    ours = {
-        name: Path(loaded.__file__)
-        for name, loaded in sys.modules.items()
-        if (getattr(loaded, "__file__", None) or "").startswith((f"{ROOT}/nnlib/", f"{ROOT}/stages/", f"{ROOT}/tests/"))
-    }
-    imports = {}
-    for name, path in ours.items():
-        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-        froms = {node.module: node.names for node in nodes if isinstance(node, ast.ImportFrom)}
-        inner = {f"{source}.{one.name}" for source, names in froms.items() for one in names}
-        imports[name] = (
-            inner | froms.keys() | {n.name for node in nodes if isinstance(node, ast.Import) for n in node.names}
-        )
-    found = {module} | {name for name, path in ours.items() if path.parent == ROOT / "tests"}
-    while more := {name for name in imports if imports[name] & found} - found:
-        found |= more
-    return found & ours.keys()
-
-
 def run_tests(tests):
     """Run files of tests in this process, one after the other; whether one failed."""
-    import pytest
-
     options = ["-qx", "-n0", "-pno:cacheprovider", "--no-header", "--tb=no", "-k", SLOW]
     return any(pytest.main([*options, str(ROOT / f"tests/test_{name}.py")]) for name in [*tests.split(), "records"])
 
@@ -172,27 +158,21 @@ def fork(task):
 def survivors(path, tests, processes, every, skip):
     """Test every mutant of a module: how many there are, how many took too long, and those that lived."""
     source, module = path.read_text(encoding="utf-8"), ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    began = time.monotonic()
-    run_tests(tests)
-    limit = 60 + 3 * (time.monotonic() - began)
-    gone = dependents(module)
 
     def task(mutated):
         def test():
             if path.stem in COMPILED:
                 numba.config.CACHE_DIR = tempfile.mkdtemp()
-            for name in gone:
-                del sys.modules[name]
-                package, _, inner = name.rpartition(".")
-                vars(sys.modules.get(package, sys)).pop(inner, None)
             sys.meta_path.insert(0, Mutant(module, path, mutated))
-            return run_tests(tests)
+            return run_tests(tests) or module not in sys.modules
 
         return test
 
+    began = time.monotonic()
     _, status = os.waitpid(fork(task(source)), 0)
     if status:
-        sys.exit(f"{path}: its tests fail without a mutant")
+        sys.exit(f"{path}: its tests fail without a mutant, or do not import it")
+    limit = 60 + 3 * (time.monotonic() - began)
     waiting, running, lived, late = list(mutants(source))[skip::every][::-1], {}, [], 0
     total, bar = len(waiting), tqdm(total=len(waiting), desc=path.stem, mininterval=30, miniters=1)
     while waiting or running:
@@ -231,6 +211,8 @@ def main():
     parser.add_argument("--every", type=int, default=1, help="try only every so many of the mutants")
     parser.add_argument("--skip", type=int, default=0, help="leave out so many at the start")
     arguments = parser.parse_args()
+    for name in NEEDED.split():
+        importlib.import_module(name)
     with tempfile.TemporaryDirectory() as tempfile.tempdir:
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = tempfile.tempdir
         for given in arguments.paths:

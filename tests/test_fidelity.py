@@ -117,6 +117,13 @@ def test_an_explanation_that_fits_better_gains():
     assert better > 5
 
 
+def test_an_explanation_of_one_run_says_nothing_of_the_one_before_it():
+    measured = {"a": {"test_accuracy": [0.8, 0.81, 0.82]}, "b": {"test_accuracy": [0.9, 0.91, 0.92]}}
+    published = {"a": {"test_accuracy": 0.91}, "b": {"test_accuracy": 0.81}}
+    table = explanation_table([explanation(instead={"b/test_accuracy": "a/test_accuracy"})], published, measured, {})
+    assert table[["run", "numbers"]].to_numpy().tolist() == [["all", 1], ["b", 1]]
+
+
 def test_as_many_replicas_of_the_protocol_as_of_the_explanation_are_weighed():
     ours, changed = np.array([NAN, 0.8, 0.9, 0.85, 0.95, 0.7]), np.array([0.6, NAN, 0.7, 0.65])
     table = explanation_table(

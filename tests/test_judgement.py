@@ -145,6 +145,7 @@ def test_who_beats_whom_and_who_wins():
     assert (beats["l2", "bn"], beats["bn", "l2"], beats["both", "l2"]) == pytest.approx((1, 0, 0.5))
     winners = winner_table(one, ours, RULES).set_index("runs")
     assert winners.loc[1].to_dict() == pytest.approx({"plain": 0, "bn": 0, "l2": 0.5, "both": 0.5})
+    assert list(winners.index) == [1, 2, 3, 5, 10, 20, 30]
     assert len(winner_table(study(), {"plain": ours["plain"]}, RULES)) == 0
 
 
@@ -158,10 +159,10 @@ def test_numbers_that_chose_the_protocol_are_marked_and_not_counted():
 
 
 def test_metrics_are_medians_in_percent_and_counts_of_words():
-    ours = measured(l2=[0.5, 0.6, 0.7], replicas=3, plain=[np.nan, np.nan, 0.9])
+    ours = measured(l2=[0.5, 0.6, 0.7], replicas=3, plain=[np.nan, np.nan, 0.9], bn=0.0)
     ours["cell"] = {"test_accuracy": [0.4], "validation_accuracy": [0.9]}
     found = summary(study(), ours, ["cell"], ["supported", "supported", "undecided"])
-    assert (found["l2"], found["plain"], found["best"]) == (60, None, 40)
+    assert (found["l2"], found["plain"], found["bn"], found["best"]) == (60, None, 0, 40)
     assert (found["supported"], found["undecided"], found["partly contradicted"]) == (2, 1, 0)
     assert said(["undecided", "supported", "undecided"]) == "1 supported, 2 undecided"
 

@@ -257,6 +257,26 @@ def test_predictions_come_from_the_reference_and_from_the_reports_own_seeds():
     assert row(table, question="l2_vs_none", group="L2 cannot act", answer="better")["expected"] == 0.5
 
 
+def test_a_prediction_has_the_interval_of_the_reference_s_seeds():
+    own = {"none": np.full(REPLICAS, 0.9), "bn": np.repeat([0.8, 0.95], [5, 15])}
+    reference = report("reference", {"none": 0.9, "bn": 0.92}, own, code=LEFT_OUT)
+    others = [report(f"other-{k}", {"none": 0.9, "bn": 0.91}, code=LEFT_OUT) for k in range(39)]
+    table = counted_table([reference, *others], reference, confidence=0.9)
+    for answer, share in (("better", 15), ("worse", 5)):
+        exact = stats.binomtest(share, REPLICAS).proportion_ci(0.9, "exact")
+        found = row(table, question="bn_vs_none", group="all", answer=answer)
+        assert found["expected"] == pytest.approx(share / REPLICAS)
+        assert found["count_low"] == stats.binom.ppf(0.05, 40, exact.low)
+        assert found["count_high"] == stats.binom.ppf(0.95, 40, exact.high)
+        assert (found["own_reports"], found["own_expected"]) == (1, pytest.approx(share / REPLICAS))
+    four = counted_table([REFERENCE] * 40, REFERENCE, confidence=0.9)
+    low = stats.binomtest(REPLICAS, REPLICAS).proportion_ci(0.9, "exact").low
+    assert row(four, question="winner", group="all", answer="bn_l2")["count_low"] == stats.binom.ppf(0.05, 40, low)
+    untrained = report("untrained", {"none": 0.9, "bn": 0.92, "l2": 0.91, "bn_l2": 0.93})
+    four = counted_table([untrained], untrained, confidence=0.9)
+    assert np.isnan(row(four, question="winner", group="all", answer="bn")["expected"])
+
+
 def test_the_exact_derivative_is_predicted_by_the_references_own():
     cells_ = [{"none": "none", "bn": "bn", "bn_exact": "exact", "bn_l2_exact": "exact"}]
     own = {"none": around(0.9), "bn": around(0.8), "exact": around(0.95)}
@@ -278,6 +298,14 @@ def test_runs_of_one_seed_are_compared_seed_by_seed():
     assert (paired.low, paired.high) == pytest.approx((exact.low, exact.high))
 
 
+def test_the_winner_of_one_seed_is_found_seed_by_seed():
+    accuracies = {"none": [1, 0, 0, 0], "bn": [0, 2, 3, 0], "l2": [0, 0, 0, 0], "bn_l2": [0, 0, 0, 4]}
+    own = {cell: 0.1 * np.array(values) for cell, values in accuracies.items()}
+    printed = dict.fromkeys(own, 0.5)
+    assert report("one-seed", printed, own, one_seed=True).winners == {"none": 0.25, "bn": 0.5, "l2": 0, "bn_l2": 0.25}
+    assert report("two", {"none": 0.5, "bn": 0.5}, {"none": own["none"], "bn": own["bn"]}, one_seed=True).winners == {}
+
+
 def test_two_runs_of_a_single_run_study_never_share_a_seed():
     noise = np.random.default_rng(0).normal(0.9, 0.01, 2000)
     differences = report("alone", {"none": 0.9, "bn": 0.9}, {"none": noise, "bn": noise}).own_differences("bn_vs_none")
@@ -292,7 +320,9 @@ def test_a_diverged_run_loses():
 
 
 def test_poisson_binomial_of_equal_trials_is_binomial():
-    assert poisson_binomial_range([0.3] * 12, 0.95) == tuple(stats.binom.ppf([0.025, 0.975], 12, 0.3))
+    for confidence in (0.5, 0.8, 0.95):
+        tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+        assert poisson_binomial_range([0.3] * 99, confidence) == tuple(stats.binom.ppf(tails, 99, 0.3))
     assert poisson_binomial_range([1, 1, 0], 0.95) == (2, 2)
 
 
@@ -345,6 +375,33 @@ def test_variances_add_up_to_what_they_were_made_of():
     assert means["seeds"] == pytest.approx(seeds**2, rel=0.05)
     assert means["protocol"] == pytest.approx(protocol**2, rel=0.1)
     assert means["code"] == pytest.approx(code**2, rel=0.3)
+
+
+def test_a_spread_by_hand():
+    printed = {"a": (EXACT, 0.5), "b": (EXACT, 0.52), "c": (LEFT_OUT, 0.6), "d": (LEFT_OUT, 0.64)}
+    own = {"none": np.full(4, 0.5), "bn": np.array([0.49, 0.51, 0.5, np.nan])}
+    reports = [report(key, {"none": 0.5, "bn": bn}, own, code=code) for key, (code, bn) in printed.items()]
+    table = spread_table(reports)
+    assert table["source"].tolist() == ["seeds", "protocol", "code"]
+    # Seeds 0.01²; inside the groups (0.0002 + 0.0008) / 2; between them 4 · 0.055², of groups of two.
+    variances = np.array([0.0001, 0.0005 - 0.0001, (4 * 0.055**2 - 0.0005) / 2])
+    assert table["variance"].to_numpy() == pytest.approx(variances)
+    assert table["deviation"].to_numpy() == pytest.approx(np.sqrt(variances))
+    assert table["share"].to_numpy() == pytest.approx(variances / variances.sum())
+    within = dict.fromkeys(printed, 0.0001)
+    others = pd.DataFrame([components([r for r in reports if r is not one], within, "bn_vs_none") for one in reports])
+    shares = others.div(others.sum(axis=1), axis=0)
+    assert table["low"].to_numpy() == pytest.approx(shares.min().to_numpy())
+    assert table["high"].to_numpy() == pytest.approx(shares.max().to_numpy())
+    assert table[["reports", "groups", "trained"]].to_numpy().tolist() == [[4, 2, 4]] * 3
+    # The same of L2, where no report has batch norm, and where none was trained with it.
+    for bn in ({}, {"bn": 0.5}):
+        l2 = [
+            report(key, {"none": 0.5, "l2": value} | bn, {"none": own["none"], "l2": own["bn"]}, code=code)
+            for key, value, code in (("a", 0.5, PLACEBO), ("b", 0.52, PLACEBO), ("c", 0.6, {}), ("d", 0.64, {}))
+        ]
+        assert spread_table(l2)["question"].tolist() == ["l2_vs_none"] * 3
+        assert spread_table(l2)["variance"].to_numpy() == pytest.approx(variances)
 
 
 def test_the_spread_of_few_reports_is_not_told():

@@ -3,12 +3,13 @@
 import copy
 import hashlib
 import json
+import math
 
 import pytest
 from pipeline import REPOSITORY
 
 from nnlib.errors import InputError
-from nnlib.evidence.study import Claim, Code, Comparison, Data, Study, fewest_replicas, measure
+from nnlib.evidence.study import DERIVED, MEASURES, Claim, Code, Comparison, Data, Study, fewest_replicas, measure
 from stages import check, parameters
 from stages.studies import load_study, read_study
 from stages.yaml_files import read_yaml
@@ -257,8 +258,27 @@ def test_l2_that_is_in_no_gradient_leaves_the_weights():
     assert Code(L2_gradient="none").shrinkage == 1
 
 
+def test_l2_shrinks_a_weight_by_the_assignment_s_learning_rate():
+    assert Code(L2_gradient="λ W", L2=0.1, steps=1000).shrinkage == pytest.approx(math.exp(-0.9))
+    assert Code(L2_gradient="λ/m W", L2=0.1, m=10, steps=1000).shrinkage == pytest.approx(math.exp(-0.09))
+
+
+def test_a_replica_that_diverged_has_the_lowest_accuracies_and_the_highest_costs():
+    worst = {"accuracy": -math.inf, "cost": math.inf}
+    for name, one in MEASURES.items():
+        if one.kind in worst and name not in DERIVED:
+            assert one.diverged == worst[one.kind]
+
+
 def test_a_share_of_the_images_is_never_none_and_never_more_than_all():
     data = Data(train=40_000, validation=10_000)
     assert data.share(0, 60_000) == data.share(90_000, 60_000) == data
     assert data.share(30_000, 60_000) == Data(train=20_000, validation=5_000)
     assert data.share(1, 60_000) == Data(train=1, validation=1)
+
+
+
+@pytest.mark.parametrize("accuracy", [0, 1])
+def test_a_printed_accuracy_may_be_none_or_all(accuracy):
+    published = {"a": {"test_accuracy": accuracy}}
+    assert Study(key="s", title="t", source={"where": "w"}, published=published).published == published

@@ -409,6 +409,13 @@ def test_a_likely_mistake_is_refused_with_the_way_out(X, Y, way):
             assert "\n" not in str(error.value)
 
 
+def test_a_layer_s_transpose_is_refused_with_its_own_name():
+    parameters = nnlib.initialize_parameters([16, 5, 3], dtype=torch.float64)
+    parameters["W2"] = parameters["W2"].T
+    with pytest.raises(nnlib.InputError, match=r"parameters: W2: .* got \(5, 3\); W2.T would fit$"):
+        nnlib.predict(FLAT, ONE_HOT, parameters)
+
+
 def test_arrays_on_two_devices_are_refused_by_name():
     with pytest.raises(nnlib.InputError, match=r"^A, W, b: expected arrays on one device, got cpu and meta$"):
         nnlib.linear_forward(A.to("meta"), W, b)
