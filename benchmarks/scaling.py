@@ -77,8 +77,9 @@ def main() -> None:
         + markdown(("replicas", "epochs", "examples", "seconds", "min–max", "µs per replica and step"), rows)
     )
     places_table = (
-        f"Of {EPOCHS} epochs of 38,400 examples, evaluations included, {REPLICAS} at a time: medians of {rounds} "
-        f"rounds in turn.\n{in_words(machine())}\n\n" + markdown(("where", "replicas per minute", "min–max"), speeds)
+        f"Training of {REPLICAS} replicas at a time, {EPOCHS} epochs each on 38,400 examples, including evaluations: "
+        f"medians of {rounds} rounds in turn.\n{in_words(machine())}\n\n"
+        + markdown(("where", "replicas per minute", "min–max"), speeds)
     )
     write_text(FOLDER / "scaling.md", growth)
     readme = FOLDER / "README.md"
