@@ -532,6 +532,16 @@ def test_what_cannot_be_judged(source, note):
     assert re.search(note or "", verdict.note)
 
 
+@pytest.mark.parametrize("start", ["pass", "def __init__(self, sizes):\n        self.sizes = sizes"])
+def test_methods_of_a_class(start):
+    methods = ["def linear_forward(self, A, W, b):\n        return W @ A + b, (A, W, b)"]
+    methods += ["@staticmethod\n    def relu(Z):\n        return Z, Z", "def softmax(self):\n        return self.Z"]
+    functions = {}
+    exec("class Network:\n    " + "\n\n    ".join([start, *methods]), functions)
+    found = [one.status for one in judged(functions, "linear_forward", "relu", "softmax")]
+    assert found == ["right", "different", "not judged"]
+
+
 def test_a_derivative_that_is_multiplied_elsewhere():
     (verdict,) = judged({"relu_backward": lambda Z: Z > 0}, "relu_backward")
     assert (verdict.status, verdict.mistakes) == ("not judged", [])

@@ -277,7 +277,6 @@ def test_a_share_of_the_images_is_never_none_and_never_more_than_all():
     assert data.share(1, 60_000) == Data(train=1, validation=1)
 
 
-
 @pytest.mark.parametrize("accuracy", [0, 1])
 def test_a_printed_accuracy_may_be_none_or_all(accuracy):
     published = {"a": {"test_accuracy": accuracy}}

@@ -113,11 +113,12 @@ def softmax_backward(dA, Z, Y, *, short=False, diagonal=False):
     return A - Y if short else dA * A * (1 - A) if diagonal else A * (dA - (dA * A).sum(0))
 
 
-def batchnorm_backward(dA_norm, A, *, parts, left_out=False):
+def batchnorm_backward(dA_norm, A, *, parts, derivative="true"):
     """By differences, which fit whatever it is that normalizes."""
     steps, normalize = 1e-6 * np.eye(A.size).reshape(-1, *A.shape), parts["apply_batchnorm"]
     dA = [(dA_norm * (normalize(A + step) - normalize(A - step))).sum() / 2e-6 for step in steps]
-    return dA_norm if left_out else np.reshape(dA, A.shape)
+    true = np.reshape(dA, A.shape)
+    return {"true": true, "left out": dA_norm, "times": true * (A.var(1, keepdims=True) + 1e-8)}[derivative]
 
 
 def linear_activation_backward(dA, A, W, b, L2=0, *, parts):
@@ -135,7 +136,7 @@ def l_model_backward(
     parts,
     normalized="activations",
     start="AL - Y",
-    left_out=False,
+    derivative="true",
     where="Z",
     decay="mean",
     times="1",
@@ -153,7 +154,7 @@ def l_model_backward(
             grads, above = [dW * factor, db * factor, *grads], A
             d = d * (factor if times == "1/layer" else 1)
         elif step == "norm":
-            d = batchnorm_backward(d, A, parts=parts, left_out=left_out)
+            d = batchnorm_backward(d, A, parts=parts, derivative=derivative)
         elif layer < last:
             d = parts["relu_backward"](d, {"Z": A, "A_norm": above, "everywhere": np.ones_like(A)}[where])
     return grads
