@@ -13,7 +13,7 @@ from stages.parameters import Parameters
 from stages.paths import CHANCE, RAW, RUNS
 from stages.program import run
 from stages.studies import load_study
-from stages.training import Tables, prepared, train, training_data
+from stages.training import KINDS, train_and_measure
 
 RARELY = 1200  # steps from one evaluation to the next
 
@@ -52,11 +52,7 @@ def main(params: Parameters) -> None:
     images, classes = load_raw(RAW, params.dataset), params.dataset.classes
     for name, changes, configurations, seeds in asked(params, load_study()):
         both = sets(preprocess(*images, **params.preprocess.model_dump() | changes, classes=classes))
-        some = next(iter(configurations.values()))
-        tables = Tables(params, prepared(both, some), ("runs", "replicas"))
-        for key, trained in train(params, training_data(both, some), configurations, seeds, name=name):
-            tables.add(key, trained, configurations[key], seeds)
-        tables.write(RUNS / CHANCE / name)
+        train_and_measure(params, both, configurations, seeds, RUNS / CHANCE / name, kinds=KINDS[:2])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from stages.parameters import Parameters
 from stages.paths import DATASET, RAW, RUNS, STUDIES_RUNS
 from stages.program import run
 from stages.studies import load_others
-from stages.training import Tables, prepared, train, training_data
+from stages.training import KINDS, train_and_measure
 
 
 @torch.no_grad()
@@ -26,18 +26,13 @@ def main(params: Parameters) -> None:
             }
         if not configurations:
             continue
-        some = next(iter(configurations.values()))
         if study.data:
             share = study.data.share(examples, params.dataset.train)
             classes = params.dataset.classes
             both = report_sets(*images, share.train, share.validation, test=examples, classes=classes)
         else:
             both = sets(load_tensors(DATASET))
-        data = training_data(both, some)
-        tables = Tables(params, prepared(both, some), ("runs", "replicas"))
-        for key, trained in train(params, data, configurations, seeds, name=study.key):
-            tables.add(key, trained, configurations[key], seeds)
-        tables.write(RUNS / STUDIES_RUNS / study.key)
+        train_and_measure(params, both, configurations, seeds, RUNS / STUDIES_RUNS / study.key, kinds=KINDS[:2])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,38 @@ from stages.parameters import Parameters
 from stages.paths import store_folder
 
 CURVE_POINTS = 120
+# Of a stage its settings, a row for each replica, cost curves, and the costs of one replica.
+KINDS = ("runs", "replicas", "curves", "log")
 
 
-def training_data(sets: Mapping[str, tuple[Tensor, Tensor]], settings: Settings) -> TrainingData:
-    return TrainingData(sets["train"], sets["validation"], settings.layers_dims)
+def train_and_measure(
+    params: Parameters,
+    sets: Mapping[str, tuple[Tensor, Tensor]],
+    configurations: Mapping[str, Settings],
+    seeds: Sequence[int | Seeds],
+    folder: Path,
+    *,
+    kinds: Sequence[str] = KINDS,
+    keep: Callable[[str, Run], object] = lambda key, run: None,
+) -> None:
+    """Train every configuration with every seed on "train", measure it on all sets, and write tables into a folder.
+
+    Parameters
+    ----------
+    sets : (X, Y) by name, "train" and "validation" among them
+    folder : in which the tables go
+    kinds : which tables
+    keep : given each configuration's key and run as soon as it is trained
+    """
+    dims = next(iter(configurations.values())).layers_dims
+    data = TrainingData(sets["train"], sets["validation"], dims)
+    prepared = {"train": data.train, "validation": data.validation}
+    prepared = {name: prepared.get(name) or PreparedSet(both, dims) for name, both in sets.items()}
+    tables = Tables(params, prepared, kinds)
+    for key, run in train(params, data, configurations, seeds, name=folder.name):
+        tables.add(key, run, configurations[key], seeds)
+        keep(key, run)
+    tables.write(folder)
 
 
 def train(
@@ -79,15 +107,10 @@ def cluster() -> Cluster | None:
     return Cluster(address=address, wait=seconds)
 
 
-def prepared(sets: Mapping[str, tuple[Tensor, Tensor]], settings: Settings) -> dict[str, PreparedSet]:
-    """Every set as it is measured on."""
-    return {name: PreparedSet(both, settings.layers_dims) for name, both in sets.items()}
-
-
 class Tables:
     """What runs came to, as tables: their settings, a row for each replica, their cost curves, one replica's costs."""
 
-    def __init__(self, params: Parameters, sets: Mapping[str, PreparedSet], kinds: Sequence[str] = ()) -> None:
+    def __init__(self, params: Parameters, sets: Mapping[str, PreparedSet], kinds: Sequence[str]) -> None:
         self.params, self.sets, self.kinds = params, sets, kinds
         self.parts: dict[str, dict[str, pd.DataFrame]] = {}
 
@@ -100,7 +123,7 @@ class Tables:
             "curves": curve_table(run, CURVE_POINTS),
             "log": log_table(run, replica=0),
         }
-        for kind in self.kinds or tables:
+        for kind in self.kinds:
             tables[kind].insert(0, "run", key)
             self.parts.setdefault(kind, {})[key] = tables[kind]
 
