@@ -51,8 +51,15 @@ def evaluated_rarely(settings: Settings) -> Settings:
 def main(params: Parameters) -> None:
     images, classes = load_raw(RAW, params.dataset), params.dataset.classes
     for name, changes, configurations, seeds in asked(params, load_study()):
-        both = sets(preprocess(*images, **params.preprocess.model_dump() | changes, classes=classes))
-        train_and_measure(params, both, configurations, seeds, RUNS / CHANCE / name, kinds=KINDS[:2])
+        # No name holds the sets, so that those of one split are gone before the next are made.
+        train_and_measure(
+            params,
+            sets(preprocess(*images, **params.preprocess.model_dump() | changes, classes=classes)),
+            configurations,
+            seeds,
+            RUNS / CHANCE / name,
+            kinds=KINDS[:2],
+        )
 
 
 if __name__ == "__main__":

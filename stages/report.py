@@ -9,6 +9,7 @@ from stages.program import run
 from stages.reporting.catalogue import CATALOGUE, check_claims
 from stages.reporting.colours import darkened, variables
 from stages.reporting.data import Networks, Report
+from stages.reporting.figures.images import predictions
 from stages.reporting.formats import environment
 from stages.reporting.labs import records_of_labs
 from stages.reporting.page import context
@@ -35,7 +36,7 @@ def main(params: Parameters) -> None:
     accuracies = pd.concat([report.replicas[key].assign(run=report.label(key)) for key in report.added])
     write_csv(PLOTS / "costs.csv", curves[["run", "step", "train_cost", "validation_cost", "sum_squared_weights"]])
     write_csv(PLOTS / "accuracies.csv", accuracies[["run", "replica", "test_accuracy"]])
-    write_csv(PLOTS / "confusion.csv", catalogue["confusion"].table)
+    write_csv(PLOTS / "confusion.csv", predictions(report, networks))
     print(f"{len(catalogue)} figures, reports/report.html and reports/report.md")
 
 

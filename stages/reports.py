@@ -1,10 +1,12 @@
 """The runs of all other studies, by their own protocols: trained, and measured as tables."""
 
 import torch
+from torch import Tensor
 
 from nnlib.data.dataset import report_sets, sets
 from nnlib.data.files import load_tensors
-from nnlib.data.raw import load_raw
+from nnlib.data.raw import Raw, load_raw
+from nnlib.evidence.study import Study
 from stages.parameters import Parameters
 from stages.paths import DATASET, RAW, RUNS, STUDIES_RUNS
 from stages.program import run
@@ -14,7 +16,7 @@ from stages.training import KINDS, train_and_measure
 
 @torch.no_grad()
 def main(params: Parameters) -> None:
-    images, examples = load_raw(RAW, params.dataset), params.preprocess.examples
+    raw = load_raw(RAW, params.dataset)
     seeds = params.seeds[: params.reports.replicas]
     (RUNS / STUDIES_RUNS).mkdir(parents=True, exist_ok=True)
     for study in load_others():
@@ -26,13 +28,17 @@ def main(params: Parameters) -> None:
             }
         if not configurations:
             continue
-        if study.data:
-            share = study.data.share(examples, params.dataset.train)
-            classes = params.dataset.classes
-            both = report_sets(*images, share.train, share.validation, test=examples, classes=classes)
-        else:
-            both = sets(load_tensors(DATASET))
-        train_and_measure(params, both, configurations, seeds, RUNS / STUDIES_RUNS / study.key, kinds=KINDS[:2])
+        folder = RUNS / STUDIES_RUNS / study.key
+        train_and_measure(params, images_of(study, params, raw), configurations, seeds, folder, kinds=KINDS[:2])
+
+
+def images_of(study: Study, params: Parameters, raw: Raw) -> dict[str, tuple[Tensor, Tensor]]:
+    """The sets that a report trains, validates and tests on: its own, or else the study's."""
+    if not study.data:
+        return sets(load_tensors(DATASET))
+    examples, dataset = params.preprocess.examples, params.dataset
+    share = study.data.share(examples, dataset.train)
+    return report_sets(*raw, share.train, share.validation, test=examples, classes=dataset.classes)
 
 
 if __name__ == "__main__":

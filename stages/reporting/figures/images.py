@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from nnlib.evidence.inspection import confident_mistakes, confusion_matrix, prediction_table
 from stages.reporting.colours import BLUE, INK
-from stages.reporting.data import Report, one
+from stages.reporting.data import Networks, Report, one
 from stages.reporting.figures.drawing import Drawing
 from stages.reporting.figures.style import DARKEST, WIDTH, only_words, panels, pictures, shades, tile_labels, tiles
 
@@ -20,6 +20,13 @@ TOO_SMALL = 0.5
 MISTAKES = 12
 # The height of two lines of small letters, in inches.
 TWO_LINES = 0.34
+
+
+def predictions(report: Report, networks: Networks) -> pd.DataFrame:
+    """What one replica predicts for each test image, which `dvc plots` counts."""
+    run = reader(report)
+    parameters = one(networks.models[run].parameters, networks.alive(run) or 0)
+    return prediction_table(*networks.test, parameters, report.settings[run])
 
 
 def reader(report: Report) -> str:
@@ -72,12 +79,9 @@ class Confusion(Drawing):
         return facts | {"worst": worst, "right": [float(value) for value in np.diag(share)]}
 
     def table(self) -> pd.DataFrame:
-        """Of one replica, which `dvc plots` counts."""
-        run = reader(self.report)
-        replica = self.networks.alive(run) or 0
-        return prediction_table(
-            *self.networks.test, one(self.networks.models[run].parameters, replica), self.report.settings[run]
-        )
+        shares = np.zeros((0, 0)) if self.shares is None else self.shares
+        rows = [(row, column, share) for (row, column), share in np.ndenumerate(shares)]
+        return pd.DataFrame(rows, columns=["digit", "prediction", "share"])
 
 
 class Mistakes(Drawing):
