@@ -215,6 +215,18 @@ def test_mistakes_are_wrong_and_the_most_confident_come_first():
     assert 1 - len(wrong) / 80 == pytest.approx(predict(X, Y, network).item())
 
 
+def test_networks_of_float32_are_asked_in_float64():
+    """So that no processor's way to add up a product shows in a table."""
+    X, Y = (values.float() for values in problem(80, features=9, seed=2))
+    network, nine = initialize_parameters([9, 5, 3], seed=3), Settings(layers_dims=[9, 5, 3], batchnorm="exact")
+    doubles = {name: value.double() for name, value in network.items()}
+    found = [
+        (confident_mistakes(*both, values, nine, how_many=4)["probabilities"], step_cosine(values, both, nine))
+        for both, values in (((X, Y), network), ((X.double(), Y.double()), doubles))
+    ]
+    assert found[0] == found[1]
+
+
 GRID = pd.DataFrame(
     [("a", 32, 50, 0.01), ("b", 32, 100, 0.01), ("c", 64, 50, 0.01)], columns=["run", "batch_size", "epochs", "L2"]
 )

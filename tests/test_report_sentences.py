@@ -127,12 +127,25 @@ def judged():
     before = {row["claim"]: row["verdict"] for row in rows("first-half/claims")}
     verdicts = [claim["verdict"] for claim in claims]
     why = [str(claim["reasons"]).split("; ") for claim in claims if claim["verdict"] != "supported"]
-    luck, *others = (sum(one in of for of in why) for one in ("seed", "own numbers", "not printed", "bug"))
+    luck, *others = (sum(one in of for of in why) for one in ("seed", "own numbers", "not printed", "bug", "margin"))
+    explained = sum(of != ["nan"] for of in why)
     first, last = PARAMS["seed"], PARAMS["seed"] + PARAMS["replicas"] - 1
     return [
         len(claims),
         *(part for word in map(str, Word) if word in verdicts for part in (verdicts.count(word), word)),
-        *(len(why), "supported", luck, 10, *others, 0, first - 1, *tokens(STUDY["frozen"]["date"]), first, last),
+        *(
+            len(why),
+            "supported",
+            explained,
+            luck,
+            10,
+            *others,
+            0,
+            first - 1,
+            *tokens(STUDY["frozen"]["date"]),
+            first,
+            last,
+        ),
         *(sum(before[claim["claim"]] == claim["verdict"] for claim in claims), len(claims)),
     ]
 
@@ -209,7 +222,7 @@ def says():
         ],
         "Other reports": [
             *(4, len(table("reports/reports")) - 1, sum(table("reports/reports")["doubtful"])),
-            *(sum(counted("bn_vs_none")), *counted("bn_vs_none"), *counted("l2_vs_none")),
+            *(sum(counted("bn_vs_none")), *counted("bn_vs_none"), *counted("l2_vs_none"), 4),
             *(sum(counted("winner")), sum(wins), *each(*spread, question="l2_vs_none", source="seeds")),
             *each(*spread, question="bn_vs_none", source=["seeds", "code"]),
         ],
@@ -241,7 +254,8 @@ def says():
         "Verdicts": judged(),
         "Further questions": [
             *(100 * PARAMS["evidence"]["margins"]["accuracy"], PARAMS["evidence"]["margins"]["cost"]),
-            *("supported", 100 - level, "contradicted"),
+            *(*["supported"] * 3, "contradicted", "partly contradicted", "contradicted"),
+            *(100 - level, "contradicted"),
         ],
         "Sentences that we did not turn into claims": [
             part for row in STUDY["left_out"] for name in ("quote", "section", "why") for part in tokens(row[name])
@@ -251,7 +265,7 @@ def says():
             *(len(PARAMS["chance"]["split_seeds"]), *splits()),
         ],
         "How close our runs come": [
-            *each("study/baseline", "inside", "numbers", "expected", "deviation", "probability", run="all"),
+            *each("study/baseline", "inside", "numbers", "expected", "deviation", "inside", "probability", run="all"),
             len(STUDY["chose_protocol"]),
         ],
         "In your own study": each("study/winners", "runs", f"%{SHOWN[2]}", runs=[3, 10, 20]),
@@ -277,7 +291,10 @@ def says():
             for part in (layer, median(of["mean_difference"]))
         ],
         "confusion": [*confused(), L2, 0.5],
-        "mistakes": [*each("figures/mistakes", "label", "prediction", "%probability"), L2],
+        "mistakes": [
+            int(100 * min(each("figures/mistakes", "probability"))),
+            *(*each("figures/mistakes", "label", "prediction", "%probability"), L2),
+        ],
         "Protocol": [
             sum(table(f"runs/{SHOWN[0]}/runs")[f"{name}_examples"][0] for name in ("train", "validation", "test")),
             *(255, 100 * PARAMS["preprocess"]["test"], 100 * PARAMS["preprocess"]["validation"]),
@@ -312,7 +329,13 @@ def told():
 @cache
 def sections():
     """Figure, claim or heading → its prose."""
-    found = {claim: " ".join(line for line in lines[1:] if line[0] != ">") for claim, lines in told().items()}
+    found = {claim: lines[1:] for claim, lines in told().items()}
+    found = {
+        claim: " ".join(
+            line for line in lines if line[0] != ">" and not line.startswith("On MNIST's official test set")
+        )
+        for claim, lines in found.items()
+    }
     text = re.sub(r"<details>.*?</details>", "", PAGE.read_text(encoding="utf-8"), flags=re.S)
     for part in re.split(r"^#+ ", text, flags=re.M)[1:]:
         title, _, body = part.partition("\n")
@@ -385,7 +408,7 @@ def holds():
         "One run can name almost any winner": min(each("study/winners", *FOUR, runs=1)) > 0.1,
         "differ by more than its lead": most - second < printed[AGAIN] - printed[RUN],
         "Reports disagree": min(counted("bn_vs_none") + counted("l2_vs_none")) > 0,
-        "In its grid, probably the study swapped its columns": max(gains, key=gains.get) == "columns-swapped",
+        "Probably the study swapped its columns": max(gains, key=gains.get) == "columns-swapped",
         f"Our runs do not reproduce the study's experiment {BN}.": [norm]
         == [row["run"] for row in rows("study/baseline", run=FOUR) if row["probability"] < 0.01],
         "seeds overlap with the others'": max(min(accuracy[run]) for run in FOUR)

@@ -48,11 +48,12 @@ def step_cosine(
     From −1 to 1; NaN where the gradient is 0.
     """
     X, Y = examples
-    AL, caches = l_model_forward(X, parameters, **settings.operations())
-    grads = l_model_backward(AL, Y, caches, **settings.operations())
+    parameters = _doubles(parameters)
+    AL, caches = l_model_forward(X.double(), parameters, **settings.operations())
+    grads = l_model_backward(AL, Y.double(), caches, **settings.operations())
     layer = len(parameters) // 2 - 1 if layer is None else layer
     weights, gradient = (
-        np.concatenate([values[f"{name}{layer}"].double().numpy().ravel() for name in names])
+        np.concatenate([values[f"{name}{layer}"].numpy().ravel() for name in names])
         for values, names in ((parameters, ("W", "b")), (grads, ("dW", "db")))
     )
     if not gradient.any():
@@ -95,8 +96,15 @@ def prediction_table(X: Tensor, Y: Tensor, parameters: Parameters, settings: Set
     return pd.DataFrame({"digit": labels[known].numpy(), "prediction": predictions[known].numpy()})
 
 
+def _doubles(parameters: Parameters) -> Parameters:
+    return {name: value.double() for name, value in parameters.items()}
+
+
 def _predictions(X: Tensor, Y: Tensor, parameters: Parameters, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
-    """Labels (m,), and for each network the most probable class and its probability, (..., m)."""
-    AL, _ = l_model_forward(X, parameters, **settings.operations())
+    """Labels (m,), and for each network the most probable class and its probability, (..., m).
+
+    In float64: in float32 the last digits of a product, which depend on the processor, could change a prediction.
+    """
+    AL, _ = l_model_forward(X.double(), _doubles(parameters), **settings.operations())
     probabilities, predictions = AL.max(-2)
     return Y.argmax(0), predictions, probabilities

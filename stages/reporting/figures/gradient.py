@@ -36,7 +36,7 @@ class Gradient(Drawing):
             settings = self.report.settings[run].replace(epochs=1)
             trained = train_replicas((X, Y), few, settings, self.report.params.seeds[:1])
             cosine = step_cosine(one(trained.parameters, 0), few, settings)
-            rows.append({"run": run, "steps": trained.step, "cosine": cosine})
+            rows.append({"run": run, "steps": trained.step, "cosine": round(cosine, 6)})
         return pd.DataFrame(rows)
 
     def draw(self) -> Figure:
