@@ -254,8 +254,7 @@ def says():
         "Verdicts": judged(),
         "Further questions": [
             *(100 * PARAMS["evidence"]["margins"]["accuracy"], PARAMS["evidence"]["margins"]["cost"]),
-            *(*["supported"] * 3, "contradicted", "partly contradicted", "contradicted"),
-            *(100 - level, "contradicted"),
+            *(*["supported"] * 3, "contradicted", 100 - level, "contradicted"),
         ],
         "Sentences that we did not turn into claims": [
             part for row in STUDY["left_out"] for name in ("quote", "section", "why") for part in tokens(row[name])
@@ -409,7 +408,7 @@ def holds():
         "differ by more than its lead": most - second < printed[AGAIN] - printed[RUN],
         "Reports disagree": min(counted("bn_vs_none") + counted("l2_vs_none")) > 0,
         "Probably the study swapped its columns": max(gains, key=gains.get) == "columns-swapped",
-        f"Our runs do not reproduce the study's experiment {BN}.": [norm]
+        f"Our runs do not reproduce experiment {BN}.": [norm]
         == [row["run"] for row in rows("study/baseline", run=FOUR) if row["probability"] < 0.01],
         "seeds overlap with the others'": max(min(accuracy[run]) for run in FOUR)
         < min(max(accuracy[run]) for run in FOUR),
