@@ -64,7 +64,7 @@ def _arrows(ax: Axes, title: str, cosine: float, colour: str) -> None:
     for start, stop, shade in (((0.0, 0.0), direction, INK), (direction, end, colour)):
         arrow = {"arrowstyle": "-|>", "color": shade, "lw": 1.8, "shrinkA": 0, "shrinkB": 0}
         ax.annotate("", (stop[0], stop[1]), (start[0], start[1]), arrowprops=arrow)
-    ax.text(0.02, 0.55, "W, b", color=INK, fontsize=9)
+    ax.text(0.12, 0.55, "W, b", color=INK, fontsize=9, ha="right")
     ax.text(end[0] + 0.05, end[1] + 0.03, "after the\nstep", color=colour, fontsize=8.5, va="center")
     ax.text(0.45, -0.12, f"cosine of step and\nweights: {number(cosine, 2)}", fontsize=8.5, ha="center", va="top")
     ax.set_title(title, color=colour)
