@@ -50,6 +50,8 @@ class Preprocess(Record):
 
 
 def _dataset(name: Any) -> DataSet:
+    if isinstance(name, DataSet):
+        return name
     if not isinstance(name, str) or name not in DATASETS:
         raise ValueError(f"one of {', '.join(DATASETS)}")
     return DATASETS[name]

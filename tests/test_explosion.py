@@ -232,7 +232,7 @@ def test_it_rests_out_of_sight_and_goes_on(opened):
     page.click(".start")
     page.until(lambda: page.steps > 0)
     page.script("scrollTo(0, 5500)")
-    page.until(lambda: page.status == "Paused while out of sight.")
+    page.until(lambda: page.status == "Paused, since the lab is out of sight.")
     rested = "return Math.max(...explosion.points.exact.map(({ step }) => step))"
     page.driver.execute_async_script("setTimeout(arguments[0], 600)")  # for the round that had begun
     before = page.script(rested)

@@ -296,16 +296,13 @@ def test_code_that_is_edited_while_a_stage_trains_fails_it(finished: Project, tm
     lock = (project.folder / "dvc.lock").read_bytes()
     project.set(seed=1000)
     program = project.folder / "stages/train.py"
-    program.write_text(
-        program.read_text(encoding="utf-8").replace(
-            "    tables.write(RUNS / name)",
-            "    tables.write(RUNS / name)\n"
-            "    import pathlib, nnlib.core.seeds\n"
-            "    file = pathlib.Path(nnlib.core.seeds.__file__)\n"
-            "    file.write_text(file.read_text() + '# edited')",
-        ),
-        encoding="utf-8",
-    )
+    before, start, after = program.read_text(encoding="utf-8").partition("\n\nif __name__")
+    edit = """
+    import pathlib, nnlib.core.seeds
+    file = pathlib.Path(nnlib.core.seeds.__file__)
+    file.write_text(file.read_text() + '# edited')
+"""
+    program.write_text(before + edit + start + after, encoding="utf-8")
     result = project.dvc("repro", "--single-item", "train@experiment-1", check=False)
     assert result.returncode
     assert "nnlib/core/seeds.py changed while the stage ran" in result.stdout + result.stderr
