@@ -118,14 +118,15 @@ class Tables:
         early = Early(self.params.evidence.early_steps, self.params.evidence.early_epochs)
         examples = {f"{name}_examples": both.examples for name, both in self.sets.items()}
         tables = {
-            "runs": pd.DataFrame([flat(settings.record()) | examples]),
-            "replicas": replica_table(run, seeds, self.sets, settings, early),
-            "curves": curve_table(run, CURVE_POINTS),
-            "log": log_table(run, replica=0),
+            "runs": lambda: pd.DataFrame([flat(settings.record()) | examples]),
+            "replicas": lambda: replica_table(run, seeds, self.sets, settings, early),
+            "curves": lambda: curve_table(run, CURVE_POINTS),
+            "log": lambda: log_table(run, replica=0),
         }
         for kind in self.kinds:
-            tables[kind].insert(0, "run", key)
-            self.parts.setdefault(kind, {})[key] = tables[kind]
+            table = tables[kind]()
+            table.insert(0, "run", key)
+            self.parts.setdefault(kind, {})[key] = table
 
     def write(self, folder: Path) -> None:
         """Write the tables, rows in the order of the runs' keys, and say how the runs came out."""

@@ -28,7 +28,7 @@ def normalize(images: ArrayLike) -> Tensor:
     InputError
         If there are none, they are no grey levels, or they seem to be divided by 255 already.
     """
-    return grey_levels("images", images).to(torch.float32) / 255
+    return grey_levels("images", images).to(torch.float32, copy=True).div_(255)
 
 
 def grey_levels(name: str, images: ArrayLike) -> Tensor:
@@ -162,7 +162,7 @@ def preprocess(
     return {
         name: array
         for key, (pixels, labels) in sets.items()
-        for name, array in ((f"X_{key}", flatten(normalize(pixels))), (f"Y_{key}", one_hot(labels, classes)))
+        for name, array in ((f"X_{key}", normalize(flatten(pixels))), (f"Y_{key}", one_hot(labels, classes)))
     }
 
 
@@ -209,7 +209,7 @@ def report_sets(
         "validation": (images[second], labels[second]),
         "test": (official[0][:tests], official[1][:tests]),
     }
-    return {name: (flatten(normalize(pixels)), one_hot(labels, classes)) for name, (pixels, labels) in parts.items()}
+    return {name: (normalize(flatten(pixels)), one_hot(labels, classes)) for name, (pixels, labels) in parts.items()}
 
 
 def images_and_labels(name: str, both: tuple[ArrayLike, ArrayLike], classes: int) -> tuple[Tensor, Tensor]:

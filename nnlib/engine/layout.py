@@ -24,6 +24,7 @@ UNITS = 4  # a block has a multiple of so many
 ALIGNED = 8  # and a row of it begins at a multiple of so many numbers, so that few lie across one cache line more
 EXAMPLES = 16  # columns are a multiple of so many
 CACHE_LINE = 64  # bytes
+CONVERTED = 2**12  # examples at a time, so that what is only needed on the way to CSR takes little memory
 
 
 class CSR(NamedTuple):
@@ -111,15 +112,19 @@ def to_csr(X: Tensor, Y: Tensor) -> CSR:
     MNIST's grey levels, take a byte for each number, more take four. Without zeros a step costs what its products cost,
     without a matrix library's help: several times as much as the batched engine.
     """
-    examples = np.ascontiguousarray(X.numpy().T)
-    kept = examples != 0
-    values = examples[kept]
-    features = np.arange(len(X), dtype=np.uint16 if len(X) <= 2**16 else np.uint32)
-    palette = np.unique(values)
+    counts, features, values = [], [], []
+    for part in X.split(CONVERTED, dim=1):
+        examples = part.T.contiguous().numpy()
+        example, feature = examples.nonzero()
+        counts.append(np.bincount(example, minlength=len(examples)))
+        features.append(feature.astype(np.uint16 if len(X) <= 2**16 else np.uint32))
+        values.append(examples[example, feature])
+    palette = np.unique(np.concatenate([np.unique(part) for part in values]))
+    code = np.uint8 if len(palette) <= 2**8 else np.uint32
     return CSR(
-        indptr=np.append(0, kept.sum(1).cumsum()),
-        indices=np.broadcast_to(features, kept.shape)[kept],
-        codes=np.searchsorted(palette, values).astype(np.uint8 if len(palette) <= 2**8 else np.uint32),
+        indptr=np.append(0, np.concatenate(counts).cumsum()),
+        indices=np.concatenate(features),
+        codes=np.concatenate([np.searchsorted(palette, part).astype(code) for part in values]),
         palette=palette,
         labels=Y.argmax(0).numpy(),
     )
