@@ -64,7 +64,7 @@ def warn_if_busy() -> None:
 def take_turns(tasks: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
     """The seconds that each task returns in each round.
 
-    One task after the other in every round, so that a slow minute hits all; and each once before, for nothing.
+    One task after the other in every round, so that a slow minute hits all; and each once before, to warm up.
     """
     for task in tasks.values():
         task()

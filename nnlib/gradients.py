@@ -108,7 +108,7 @@ def check_gradients(
     Raises
     ------
     InputError
-        If an argument, or what a function gives back, is not as described, with its name.
+        If an argument, or what a function gives back, is not as described; the message names it.
 
     Notes
     -----

@@ -72,7 +72,7 @@ else:
 
 
 class _Refusing(ModelMetaclass):
-    """A record that is called for with values that it refuses raises an InputError."""
+    """Making a record with values that it refuses raises an InputError."""
 
     def __call__(cls, *arguments: Any, **values: Any) -> Any:
         try:
@@ -87,7 +87,7 @@ class Record(BaseModel, metaclass=_Refusing):
     Raises
     ------
     InputError
-        With a line for each entry that is unknown, missing or out of range: its name, what was expected, what came.
+        In one line, for each entry that is unknown, missing or out of range: its name, what was expected, what came.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

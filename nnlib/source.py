@@ -1,6 +1,6 @@
 """A digest of the code that decides a network's bits: the syntax trees of nnlib/core and nnlib/engine.
 
-Docstrings, comments and layout are left out of it: a better sentence trains nothing anew.
+Docstrings, comments and layout are left out of it: after a change of wording no network is trained again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class ChangedCodeError(InputError):
 
 
 def _times() -> dict[str, tuple[int, ...]]:
-    """When each file was last changed, be it to what it was before, and its size."""
+    """Each file's times of change, which differ even after a change that was undone, and its size."""
     found = {path: path.stat() for folder in FOLDERS for path in sorted((HERE / folder).rglob("*.py"))}
     return {
         path.relative_to(HERE).as_posix(): (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size)

@@ -22,7 +22,7 @@ def choose(table: Mapping[str, Any], name: Any, argument: str) -> Any:
     Raises
     ------
     InputError
-        If there is none of that name, with the argument and what it may be.
+        If there is none of that name; the message has the argument and what it may be.
     """
     if not isinstance(name, str) or name not in table:
         raise InputError(f"{argument}: expected one of {', '.join(map(repr, table))}, got {what(name)}")
@@ -56,7 +56,7 @@ def fit(**arrays: tuple[Any, str]) -> list[Tensor]:
     Raises
     ------
     InputError
-        If a value is not an array, is empty or does not fit, with its name.
+        If a value is not an array, is empty or does not fit; the message names it.
     """
     values = [value for value, _ in arrays.values()]
     kind, *others = {(value.dtype, value.device, value.layout) if type(value) is Tensor else None for value in values}
@@ -126,7 +126,7 @@ def network(X: Any, parameters: Any, *Y: Any) -> tuple[Any, ...]:
     axes = {f"W{layer}": f"n{layer} n{layer - 1}" for layer in range(1, L + 1)}
     axes |= {f"b{layer}": f"n{layer} 1" for layer in range(1, L + 1)}
     named = {f"parameters: {name}": (parameters[name], axes[name]) for name in parameters}
-    # X and Y last, so that what does not fit the network is refused and not the network.
+    # X and Y last, so that if they do not fit the network, the message blames them and not the network.
     named |= {name: (value, f"{n} m") for name, value, n in zip("XY", (X, *Y), ("n0", f"n{L}"), strict=False)}
     values = fit(**named)
     return values[2 * L], dict(zip(parameters, values, strict=False)), *values[2 * L + 1 :]

@@ -43,7 +43,7 @@ def asked(params: Parameters, study: Study) -> Iterator[Asked]:
 
 def evaluated_rarely(settings: Settings) -> Settings:
     """Only the last networks are asked for, and an evaluation costs as much as many steps. Their bits do not depend on
-    it unless the stopping rule ends a run."""
+    it unless the stopping rule ends a run or the best parameters are returned."""
     return settings.replace(stopping=settings.stopping.replace(eval_every=RARELY))
 
 

@@ -1,4 +1,4 @@
-"""Parameters and studies fit together: said in one line before anything is computed.
+"""Check that parameters and studies fit together, before anything is computed; if not, say so in one line.
 
 The first stage, so that a parameter that is refused costs nothing: DVC removes what a stage has written before it runs
 it again, and this one writes nothing of value.
@@ -41,13 +41,13 @@ def main(params: Parameters) -> None:
             for run_of, settings in configurations.items():
                 if settings.batch_size > few:
                     raise InputError(
-                        f"preprocess.examples: expected as many as fill a mini-batch of {settings.batch_size} images, "
-                        f"which run {run_of} of {other.key} has; {params.preprocess.examples} leave it {few}"
+                        f"preprocess.examples: expected enough for the mini-batches of {settings.batch_size} images "
+                        f"of run {run_of} of {other.key}; with {params.preprocess.examples} it has {few} to train on"
                     )
     check_freeze(study, params)
     for name, asked in (("crossed", params.chance.crossed), ("split_replicas", params.chance.split_replicas)):
         if asked > params.replicas:
-            print(f"chance.{name}: {params.replicas} replicas cannot fill {asked}; as many as there are are taken")
+            print(f"chance.{name}: expected at most the {params.replicas} replicas, got {asked}; all are taken")
     claims = [claim for claim in study.claims if claim.asked_by == "study"]
     needed = fewest_replicas(len(claims), 1 - params.evidence.confidence)
     if params.replicas < needed:
@@ -58,7 +58,7 @@ def main(params: Parameters) -> None:
 def check_freeze(study: Study, params: Parameters) -> None:
     """That the claims are those that were frozen, or those of the last change that the study names.
 
-    Other rules than those that were frozen are said: they are parameters, which anybody may try.
+    Other rules than the frozen ones are printed, not refused: they are parameters, which anybody may try.
 
     Raises
     ------

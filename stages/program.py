@@ -16,7 +16,7 @@ from nnlib.errors import InputError
 from stages import parameters
 
 HERE = Path(__file__).parents[1]
-KEPT = "finished replicas are kept, `dvc repro` does the rest of this stage again"
+KEPT = "finished replicas are kept, `dvc repro` trains the others"
 # What an interrupt leaves to do, where it is not the whole stage.
 LEFT_TO_DO = {"train": KEPT, "chance": KEPT, "reports": KEPT, "store": "the same command does the rest"}
 

@@ -1,4 +1,4 @@
-"""The store of trained replicas: what lies in it, and away with what no parameter set uses.
+"""The store of trained replicas: list it, or remove what no parameter set uses.
 
     python -m stages.store                  list it
     python -m stages.store prune            remove what neither this workspace nor a branch, a tag or an experiment uses
@@ -54,7 +54,7 @@ def main(params: Parameters, *arguments: str) -> None:
 
 
 def listing(entries: list[Entry]) -> Iterator[str]:
-    """A line for each configuration, with what is not as it is usual."""
+    """A line for each configuration, with the settings that differ from the defaults."""
     groups: dict[Settings, list[Entry]] = defaultdict(list)
     for entry in entries:
         groups[identity(entry.settings)].append(entry)

@@ -20,7 +20,7 @@ def load_study(path: Path = STUDY) -> Study:
     Raises
     ------
     InputError
-        In one line, with the file, if it is no study.
+        If it is no study; the message, one line, names the file.
     """
     try:
         study = read_study(read_yaml(path))

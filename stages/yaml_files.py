@@ -16,7 +16,7 @@ def read_yaml(path: str | Path) -> Any:
     Raises
     ------
     InputError
-        If it is no YAML, with its name.
+        If it is no YAML; the message names the file.
     """
     try:
         return parse_yaml(Path(path).read_text(encoding="utf-8"))
@@ -29,6 +29,6 @@ def read_yaml(path: str | Path) -> Any:
 def parse_yaml(text: str) -> Any:
     try:
         return YAML(typ="safe").load(text)
-    # A tag that does not fit its value is any error to ruamel.
+    # For a tag that does not fit its value, ruamel may raise any of these.
     except (YAMLError, ValueError, LookupError, AssertionError, RecursionError) as error:
         raise InputError(f"not YAML: {' '.join(str(error).split())}") from None

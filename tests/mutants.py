@@ -62,6 +62,7 @@ TESTS = {
     "nnlib/replicas/prepared.py": "measures validation",
     "nnlib/replicas/evaluate.py": "validation measures engine",
     "nnlib/replicas": "engine validation",
+    "nnlib/check": "check",
     "nnlib/engine": "engine",
 }
 # Modules whose functions Numba compiles: each mutant of them anew, some seconds.
@@ -70,7 +71,7 @@ COMPILED = ("functions", "kernel", "layout", "simd")
 SLOW = "not two_processes and not x86_64 and not cache_folder"
 
 # What takes long to import; the forks find it imported.
-NEEDED = """torch torchvision numba numpy pandas scipy.stats statsmodels.api pydantic.main ruamel.yaml safetensors.torch
+NEEDED = """torch numba numpy pandas scipy.stats statsmodels.api pydantic.main ruamel.yaml safetensors.torch
 matplotlib.pyplot distributed hypothesis.strategies xdist.plugin pytest_cov.plugin selenium.webdriver.chrome.webdriver
 filelock pdb"""
 

@@ -344,7 +344,7 @@ def _():
 @identity("l2-derivative")
 def _():
     r"""
-    \frac{\partial}{\partial W_{ij}} \, \frac{\lambda}{2m} \sum_{i,j} W_{ij}^2 = \frac{\lambda}{m} W_{ij}
+    \frac{\partial}{\partial W_{ij}} \, \frac{\lambda}{2m} \sum W^2 = \frac{\lambda}{m} W_{ij}
     """
     leaf = W.clone().requires_grad_()
     equal(grad(L2 / (2 * m) * (leaf**2).sum(), leaf)[0], L2 / m * W)

@@ -109,7 +109,7 @@ def test_an_interrupt_ends_at_once_with_one_line(finished: Project, tmp_path: Pa
         time.sleep(0.05)
     output = stop(process, signal.SIGINT)
     assert process.returncode == 130
-    assert output == "train: interrupted; finished replicas are kept, `dvc repro` does the rest of this stage again\n"
+    assert output == "train: interrupted; finished replicas are kept, `dvc repro` trains the others\n"
 
 
 @pytest.mark.parametrize("stage", PROGRAMS)

@@ -431,7 +431,7 @@ def test_too_few_replicas_are_told_at_the_start(in_a_copy, capsys):
     check.main(params)
     told = capsys.readouterr().out
     assert re.search(r"replicas: 3 decide no claim.*at least 1\d", told)
-    assert f"chance.crossed: 3 replicas cannot fill {params.chance.crossed}" in told
+    assert f"chance.crossed: expected at most the 3 replicas, got {params.chance.crossed}" in told
 
 
 @pytest.mark.parametrize(

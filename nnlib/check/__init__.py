@@ -1,4 +1,5 @@
-"""Is somebody's backpropagation right? Each function is right, a known mistake, or different from the formulas.
+"""Is somebody's backpropagation right? Each function is right, has a known mistake, or differs from the formulas
+otherwise.
 
 `python -m nnlib.check mine.py` in a terminal. This module can be called, too: `nnlib.check(module)` is its function
 `check`. docs/check.md is for teachers.

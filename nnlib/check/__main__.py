@@ -1,4 +1,5 @@
-"""`python -m nnlib.check mine.py`: exit status 0 if every function that is there is right, 1 if not, 2 if unread."""
+"""`python -m nnlib.check mine.py`: exit status 0 if every function that is there is right, 1 if not, 2 if a file cannot
+be read."""
 
 import argparse
 import json
@@ -12,7 +13,7 @@ from nnlib.errors import InputError
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m nnlib.check", description="Is this backpropagation right?")
     parser.add_argument("files", nargs="+", type=Path, help="the scripts or notebooks of one solution, or their folder")
-    parser.add_argument("--json", action="store_true", help="the report for a program")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON, for a program")
     parser.add_argument("--complete", action="store_true", help="missing functions, too, make the exit status 1")
     parser.add_argument("--seconds", type=float, default=60, help="time limit of a function (default: %(default)s)")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)

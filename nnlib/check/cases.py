@@ -11,7 +11,7 @@ from nnlib.check.solution import Array, Failure, Solution, Values, filled
 
 
 def draw(seed: int, *shape: int) -> Array:
-    """Numbers with one decimal and a 5 behind it: to be checked by hand, and never 0."""
+    """Numbers with two decimals, the second a 5: easy to check by hand, and never 0."""
     return np.random.default_rng(seed).integers(-19, 20, shape) / 10 + 0.05
 
 
@@ -40,7 +40,8 @@ def layer(seed: int, m: int, n: int, out: int) -> Values:
 
 
 def cases(name: str, output: str) -> list[Values]:
-    """Among others, the arguments of the right function. With an L2, the difference that it makes is what counts."""
+    """The arguments of the right function, among others. Where there is an L2, the difference that it makes is
+    compared."""
     last = (1, 1) if output == "sigmoid" else (2, 3)
     # In the larger network a unit is 0 for all examples.
     nets = [net(31, 5, 3, 4, last[0]), net(43, 7, 4, 6, 5, last[1])]
@@ -73,7 +74,8 @@ def cases(name: str, output: str) -> list[Values]:
 
 
 def forms(solution: Solution, name: str, case: Values) -> Iterator[Values]:
-    """The arguments by role, in every form that was seen: X in rows, Y as labels, caches of its own or as usual."""
+    """The arguments by role, in every form that solutions were seen to take: X in rows, Y as labels, caches of its own
+    or as usual."""
     roles = {slot.role for slot in solution.slots.get(name, ())}
     for X in [case["X"], case["X"].T] if "X" in case else [None]:
         with suppress(Failure):

@@ -24,7 +24,7 @@ RIGHT: dict[str, Callable[..., Any]] = {name: getattr(reference, name) for name 
 ASKED = {name: list(inspect.signature(function).parameters) for name, function in RIGHT.items()}
 BACKWARD = ("linear_backward", "relu_backward")
 PARTS = ("linear_forward", "relu", "softmax", "sigmoid", "apply_batchnorm", *BACKWARD)
-# Without all of its arguments, the result of one layer's backward cannot be what the assignment asks for.
+# A layer's backward that lacks one of these arguments cannot compute what the assignment asks for.
 NEEDED = {name: TABLE[name]["given"].split() for name in TABLE if re.fullmatch("[a-z]+_backward", name)}
 # What a result may be, one as good as the other.
 MEANINGS: dict[str, list[Values]] = {
@@ -34,7 +34,8 @@ MEANINGS: dict[str, list[Values]] = {
 
 
 class Outcome(NamedTuple):
-    """What a function gave, what that means as keywords of the right function, and whether it changed an argument."""
+    """What a function gave, the keywords with which the right one gives the same, and whether it changed an
+    argument."""
 
     results: Results
     means: Values
@@ -143,9 +144,10 @@ class Judge:
         return case.get("use_batchnorm", False) <= normalizes and ("L2" in case) <= bool(decays)
 
     def explanations(self, name: str) -> Iterator[tuple[list[str], Values, Parts]]:
-        """Nothing wrong, then one mistake, two, three: names, keywords, and the functions that it is made of."""
+        """No mistake, then one, two, and three unless it calls others: names, keywords, and the functions that it
+        calls."""
         table, composed = known(name), "parts" in ASKED[name]
-        # Batch norm needs an ε, a cost only something that keeps 0 log 0 from being no number.
+        # Batch norm needs an ε, a cost only needs something that keeps 0 log 0 from being NaN.
         epsilons = {"apply_batchnorm": EPSILONS, "compute_cost": [*EPSILONS, 0.0]}.get(name, [1e-8])
         # A λ that can only be switched on is among the numbers in the solution.
         switched = "L2" in ASKED[name] and all(slot.switch for slot in self.solution.takes(name, "L2"))
@@ -188,7 +190,7 @@ class Judge:
         harm = any(not known(name)[one].get("remark") for one in verdict.mistakes)
         verdict.status = "different" if explanation is None else "known mistake" if harm else "right"
         if parts is not self.right and any(self.judged[part].status in WRONG for part in PARTS if part in self.judged):
-            verdict.note = "judged with the functions that it uses as they are"
+            verdict.note = "judged with the solution's own versions of the functions that it calls, mistakes included"
         for case, found in seen if verdict.status in WRONG else ():
             fixed = {"epsilon": options["epsilon"] or 1e-8}
             pairs = [(one.results, self.expected(name, case, fixed | one.means, parts)) for one in found]
@@ -249,7 +251,7 @@ class Judge:
         verdict.status = "known mistake" if verdict.mistakes else "right"
 
     def initializes(self) -> list[bool]:
-        """Are the weights drawn, the biases 0, and the weights of wide layers smaller than 1?"""
+        """Are the weights drawn, the biases 0, and the standard deviations of wide layers' weights below 0.7?"""
         result, _ = self.solution.call("initialize_parameters", {"layer_dims": [300, 200, 100]})
         W1, b1, W2, b2 = self.solution.results(result, [(200, 300), (200, 1), (100, 200), (100, 1)])
         return [min(W1.std(), W2.std()) > 0, not (b1.any() or b2.any()), max(W1.std(), W2.std()) < 0.7]

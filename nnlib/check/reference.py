@@ -1,7 +1,7 @@
 # mypy: allow-untyped-defs, allow-untyped-calls
 """The assignment's functions in NumPy, one column an example. What people change by mistake is a keyword.
 
-Without keywords they are nnlib's functions; a test holds the two together. A network is [(W1, b1), (W2, b2), ...].
+By default they compute what nnlib's functions compute; a test compares the two. A network is [(W1, b1), (W2, b2), ...].
 `parts` has the functions that a composed one calls: these, or a solution's own, so that what is wrong with one is not
 held against all that use it.
 """

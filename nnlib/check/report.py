@@ -11,7 +11,7 @@ from nnlib.check.solution import ANY, TABLE
 
 # What the study measured of a mistake, by its name: a sentence, made from its results. The file may be absent.
 MEASURED = Path(__file__).with_name("measured.json")
-# Arrays of more entries are not shown whole, nor inputs that have more together.
+# Results with more entries are not shown whole, nor inputs with more than twice as many in all.
 WHOLE = 12
 WRONG = ("known mistake", "different")
 

@@ -19,7 +19,7 @@ Values = dict[str, Any]
 
 TABLE: dict[str, Any] = YAML(typ="safe").load(Path(__file__).with_name("mistakes.yaml"))
 ANY = TABLE.pop("any")
-# How people call an argument or a global variable; what else a function is given has no name, but its place.
+# What people call an argument or a global variable; all other arguments are known by their position.
 ROLES = {
     "L2": "l2|lam|lmda|^reg|decay",
     "use_batchnorm": "(batch_?norm|use_?b|bnorm)(?!.*cache)",
@@ -36,7 +36,7 @@ ROLES = {
     "X_val": "(?=.*(val|dev))(^|.*_)x(_|$|val)",
     "Y_val": "(?=.*(val|dev))(^|.*_)y(_|$|val)",
 }
-# Of which some have global variables, of these types.
+# Those that may also be global variables, and of which types.
 VARIABLES: dict[str, tuple[type, ...]] = {
     "L2": (bool, int, float),
     "use_batchnorm": (bool,),
@@ -73,7 +73,7 @@ class Solution:
     functions, slots : for each of these the function, and what it is given
     numbers : the numbers between 0 and 1 in its code, one of which may be its λ
     rows : True if its arrays have one row for each example, False if they have one column
-    coarse : the functions that gave float32
+    coarse : the functions that could only be called with float32
     kinds : the types of tensors that it may want, None for NumPy arrays
     """
 
@@ -141,7 +141,8 @@ class Solution:
         raise Failure(failures[:2][-1])
 
     def _put(self, name: str, values: Values) -> Any:
-        """Call the function with each value where it asks for it, also as a global variable, for the moment."""
+        """Call the function with each value as the argument or, during the call, the global variable that it asks
+        for."""
         where: dict[bool, Values] = {True: {}, False: {}}
         for slot in self.slots[name]:
             known = NEUTRAL | values if slot.required or slot.variable else values
@@ -160,7 +161,7 @@ class Solution:
             variables.update(before)
 
     def _own(self, value: Any, role: str, kind: Any) -> Any:
-        """A copy in the solution's kind of numbers, with one row an example where it has them so."""
+        """A copy in the solution's kind of numbers, with one row for each example if the solution has them so."""
         turned = self.rows and role in PER_EXAMPLE and isinstance(value, Array) and value.dtype == float
 
         def tensor(one: Any) -> Any:
@@ -186,7 +187,8 @@ class Solution:
             return {f"{'Wb'[k % 2]}{k // 2 + 1}": value for k, value in enumerate(values)}
 
     def results(self, result: Any, shapes: list[tuple[int, ...]], m: int = 0) -> list[Array]:
-        """For each shape the first array that has it, or has it as the solution keeps biases and examples."""
+        """For each shape the first array that has it, or has it transposed or flattened, as solutions keep biases and
+        examples."""
         left, found = numbers(result), []
         for shape in shapes:
             turned = self.rows and shape[1:] == (m,)
@@ -203,7 +205,7 @@ class Solution:
 
 
 def methods(namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the one class that has the assignment's functions, of an object that is made without arguments."""
+    """The methods of the one class that has the assignment's functions, of an object made without arguments."""
     layer = re.compile("(linear|l_?model)_?(forward|backward)", re.I)
     classes = {one for one in namespace.values() if isinstance(one, type) and any(map(layer.fullmatch, vars(one)))}
     if len(classes) != 1:
@@ -240,7 +242,7 @@ def replaced(value: Any, replace: Callable[[Any], Any]) -> Any:
 
 
 def filled(value: Any, numbers: list[Array]) -> Any:
-    """A copy of a nested value, with the number of its shape in place of each array."""
+    """A copy of a nested value, with each array replaced by the one of `numbers` that has its shape."""
 
     def number(one: Any) -> Any:
         fits = (

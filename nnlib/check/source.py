@@ -30,7 +30,7 @@ OLD = {"Inf": np.inf, "infty": np.inf, "NaN": np.nan, "float_": np.float64, "flo
 
 
 class Absent:
-    """In place of what cannot be imported: the reason, where it is used."""
+    """Stands for what cannot be imported, and raises the reason when it is used."""
 
     def __init__(self, error: ImportError) -> None:
         self.__dict__["error"] = error
@@ -43,12 +43,12 @@ class Absent:
 
 
 def statements(file: Path) -> list[ast.stmt]:
-    """Those of a script, or of all cells of a notebook but what only a notebook understands.
+    """The statements of a script, or of all cells of a notebook without what only a notebook understands.
 
     Raises
     ------
     InputError
-        If the file cannot be read, with its name.
+        If the file cannot be read; the message names it.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")

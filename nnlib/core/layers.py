@@ -64,7 +64,7 @@ def linear_forward(A: ArrayLike, W: ArrayLike, b: ArrayLike) -> tuple[Tensor, Li
     Raises
     ------
     InputError
-        If the shapes do not fit together, with the argument.
+        If the shapes do not fit together; the message names the argument.
     """
     A, W, b = fit(A=(A, "in m"), W=(W, "out in"), b=(b, "out 1"))
     return W @ A + b, LinearCache(A, W, b)
@@ -88,7 +88,7 @@ def linear_backward(dZ: ArrayLike, cache: Sequence[ArrayLike], L2: float = 0.0) 
     Raises
     ------
     InputError
-        If the shapes do not fit together or λ is negative, with the argument.
+        If the shapes do not fit together or λ is negative; the message names the argument.
     """
     A_prev, W, b = entries("cache", cache, LinearCache)
     dZ, A_prev, W, b = fit(
@@ -119,7 +119,7 @@ def relu_backward(dA: ArrayLike, activation_cache: ArrayLike) -> Tensor:
     Raises
     ------
     InputError
-        If the shapes do not fit together, with the argument.
+        If the shapes do not fit together; the message names the argument.
     """
     dA, Z = fit(dA=(dA, "..."), activation_cache=(activation_cache, "..."))
     return dA.where(Z > 0, 0)
@@ -143,7 +143,7 @@ def sigmoid_backward(dA: ArrayLike, activation_cache: ArrayLike) -> Tensor:
     Raises
     ------
     InputError
-        If the shapes do not fit together, with the argument.
+        If the shapes do not fit together; the message names the argument.
     """
     dA, Z = fit(dA=(dA, "..."), activation_cache=(activation_cache, "..."))
     A = Z.sigmoid()
@@ -174,7 +174,7 @@ def softmax_backward(dA: ArrayLike, activation_cache: ArrayLike) -> Tensor:
     Raises
     ------
     InputError
-        If the shapes do not fit together, with the argument.
+        If the shapes do not fit together; the message names the argument.
     """
     dA, Z = fit(dA=(dA, "classes m"), activation_cache=(activation_cache, "classes m"))
     A = torch.softmax(Z, -2)
@@ -238,7 +238,7 @@ def straight_through_batchnorm_backward(dA_norm: ArrayLike, A: ArrayLike, epsilo
     Raises
     ------
     InputError
-        If the shapes do not fit together, with the argument.
+        If the shapes do not fit together; the message names the argument.
     """
     dA_norm, _ = fit(dA_norm=(dA_norm, "m"), A=(A, "m"))
     return dA_norm
@@ -262,7 +262,7 @@ def exact_batchnorm_backward(dA_norm: ArrayLike, A: ArrayLike, epsilon: float = 
     Raises
     ------
     InputError
-        If the shapes do not fit together or ε is not above 0, with the argument.
+        If the shapes do not fit together or ε is not above 0; the message names the argument.
     """
     dA_norm, A = fit(dA_norm=(dA_norm, "m"), A=(A, "m"))
     mean, deviation = _mean_and_deviation(A, Normalization(epsilon=epsilon))
@@ -304,7 +304,7 @@ def linear_activation_forward(
     Raises
     ------
     InputError
-        If the shapes do not fit together or the activation is unknown, with the argument.
+        If the shapes do not fit together or the activation is unknown; the message names the argument.
     """
     forward, _ = choose(ACTIVATIONS, activation, "activation")
     A_prev, W, B = fit(A_prev=(A_prev, "in m"), W=(W, "out in"), B=(B, "out 1"))
@@ -334,7 +334,7 @@ def linear_activation_backward(
     Raises
     ------
     InputError
-        If the shapes do not fit together, the activation is unknown or λ is negative, with the argument.
+        If the shapes do not fit together, the activation is unknown or λ is negative; the message names the argument.
     """
     _, backward = choose(ACTIVATIONS, activation, "activation")
     linear_cache, activation_cache, _ = entries("cache", cache, LayerCache)

@@ -267,7 +267,7 @@ def sum_squared_weights(parameters: Mapping[str, ArrayLike]) -> Tensor:
     Raises
     ------
     InputError
-        If there are no weights, or not of equally many networks.
+        If there are no weights, or they are of different numbers of networks.
     """
     squares = [W.square().sum((-2, -1)) for W in _weights(parameters).values()]
     return torch.stack(torch.broadcast_tensors(*squares)).sum(0)

@@ -1,8 +1,8 @@
 """What a seed decides: a network's initial weights, and the order of the training examples in each epoch.
 
 Each comes from a stream of random numbers of its own: NumPy's Philox generator, keyed by the seed and the epoch, where
-epoch 0 stands for the initial weights. Nothing is carried from one epoch to the next, so that training goes on from an
-epoch by its number alone. J. Salmon et al., *Parallel random numbers: as easy as 1, 2, 3* (2011).
+epoch 0 stands for the initial weights. Nothing is carried from one epoch to the next, so that the number of an epoch is
+enough to resume training there. J. Salmon et al., *Parallel random numbers: as easy as 1, 2, 3* (2011).
 """
 
 from __future__ import annotations

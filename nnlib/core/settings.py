@@ -123,7 +123,7 @@ class Settings(Record):
     Raises
     ------
     InputError
-        If a value does not fit, with its name.
+        If a value does not fit; the message names it.
     """
 
     layers_dims: LayersDims

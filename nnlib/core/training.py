@@ -41,7 +41,8 @@ class StoppingRule:
 
     Attributes
     ----------
-    reference : (...) the best value, or for the rule "change" the last one; costs as they are, accuracies negative
+    reference : (...) the last value that counted as progress, or by the rule "change" the last one
+        (accuracies negative)
     best : (...) the lowest value so far
     evals_without_progress : (...)
     """
@@ -77,7 +78,7 @@ def mini_batches(
     Raises
     ------
     InputError
-        If an argument does not fit, with its name.
+        If an argument does not fit; the message names it.
     """
     examples, batch_size = checked("examples", examples, Count), checked("batch_size", batch_size, Count)
     seed, epoch = checked("seed", seed, Seed), checked("epoch", epoch, Count)
@@ -157,12 +158,12 @@ def l_layer_model(
     num_iterations : the assignment's name for the epochs, passes over X. After 0 the parameters are the initial ones.
     batch_size : examples a step; the last step of an epoch takes what is left
     batchnorm : "none", "exact" or "straight_through", as in `Settings`
-    L2 : λ; divided by the batch size in the gradient, by the size of the set in each cost
+    L2 : λ; divided by the batch size in the gradient, and in each cost by the number of examples that it is the mean of
     validation : (X, Y) that is evaluated for early stopping; without it all epochs are run
     seed : of the initial weights and of the shuffles; `Seeds` has one for each
     on_eval : called with a plain record at every evaluation: step, epoch, train_cost (of the step's mini-batch, before
         its update), validation_cost and validation_accuracy (after it; None without a validation set),
-        sum_squared_weights, status ("running", "finished", "stopped" or "diverged")
+        sum_squared_weights (before it), status ("running", "finished", "stopped" or "diverged")
     settings : all other entries of `Settings`: initialization, activation, normalization, shuffle, stopping
 
     Returns
@@ -174,7 +175,7 @@ def l_layer_model(
     Raises
     ------
     InputError
-        If an argument does not fit, with its name.
+        If an argument does not fit; the message names it.
     """
     epochs = checked("num_iterations", num_iterations, NotNegativeInt)
     seeds = Seeds.of(seed)
@@ -211,8 +212,8 @@ def l_layer_model(
             before = parameters
             X_batch, Y_batch = rows[batch].T, labels[batch].T
             parameters, ZL = gradient_step(X_batch, Y_batch, before, chosen)
-            # An evaluation at the last step only, between two regular ones, does not count: a longer run would not
-            # have it.
+            # If the last step lies between two regular evaluations, its own does not count: a longer run would not have
+            # it.
             regular = step % chosen.stopping.eval_every == 0
             if not regular and step != last_step:
                 continue

@@ -19,7 +19,7 @@ class Wheel(Record):
 
     Attributes
     ----------
-    requirement, sha256 : the version, and what its file must be
+    requirement, sha256 : the package with its version, and the SHA-256 of its file
     train, test : paths in the wheel; each row is a label and the pixels
     """
 

@@ -193,7 +193,7 @@ def report_sets(
     Raises
     ------
     InputError
-        If what is given is no images and as many labels, or there are fewer training images than are asked for.
+        If a set is not images with one label each, or there are fewer training images than are asked for.
     """
     images, labels = images_and_labels("train", train, classes)
     official = images_and_labels("official", official, classes)
@@ -240,7 +240,7 @@ def load_mnist(path: str | Path = "data/processed/mnist.safetensors") -> dict[st
     Raises
     ------
     FileNotFoundError
-        If the file is not there, with what to run.
+        If the file is not there; the message says what to run.
     InputError
         If the file is damaged or holds something else.
     """

@@ -92,7 +92,7 @@ def load_tensors(path: str | Path) -> dict[str, torch.Tensor]:
     Raises
     ------
     InputError
-        If the file is damaged, with its name and what to do.
+        If the file is damaged; the message names it and says what to do.
     """
     try:
         return load_file(path)

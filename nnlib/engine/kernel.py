@@ -1,7 +1,7 @@
 """The CPU engine's inner loops, compiled by Numba: gradient steps of a network, and a pass of networks over a set.
 
-They compute what `nnlib.core` computes, and visit only features that are not 0: four fifths of MNIST's pixels are, and
-a 0 adds nothing to W x or to dW. A call runs in one thread, and every sum has an order of its own that nothing else
+They compute what `nnlib.core` computes, and visit only features that are not 0: four fifths of MNIST's pixels are 0,
+and a 0 adds nothing to W x or to dW. A call runs in one thread, and every sum has an order of its own that nothing else
 changes, so that bits depend on the arguments alone; docs/engine.md says what that rests on.
 
 `nnlib.engine.layout` has the arguments and how their arrays lie: row j of Z begins at `Z[j * columns]`.
@@ -21,7 +21,7 @@ from nnlib.engine.simd import fill, fma, lanes, load, prefetch, store, total, tr
 EXAMPLES = lanes(layout.EXAMPLES)
 TILE = 4  # rows and columns that are transposed at a time
 ONE = np.uint64(1)
-AHEAD = 2  # examples of a shuffled order whose features are fetched before their turn
+AHEAD = 2  # in a shuffled order, an example's features are fetched so many examples before its turn
 
 
 @inlined

@@ -1,7 +1,7 @@
 """How the numbers of the compiled engine lie: what its kernel takes, in flat arrays.
 
-A layer's activations are a row for each unit, and in it a column for each example of a batch, and more up to a multiple
-of 16, the examples that are computed at a time.
+A layer's activations have a row for each unit and a column for each example of a batch. Columns are filled up to a
+multiple of 16, the number of examples computed at a time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # numbers in one register).
 WIDEST = 32
 UNITS = 4  # a block has a multiple of so many
-ALIGNED = 8  # and a row of it begins at a multiple of so many numbers, so that few lie across one cache line more
+ALIGNED = 8  # a feature's weights begin at a multiple of so many numbers, so that few touch an additional cache line
 EXAMPLES = 16  # columns are a multiple of so many
 CACHE_LINE = 64  # bytes
 CONVERTED = 2**12  # examples at a time, so that what is only needed on the way to CSR takes little memory
@@ -66,7 +66,7 @@ class Network(NamedTuple):
     units: int  # of the first layer, with those of weights 0 that only fill up a block
     stride: int  # from one feature's weights in `W1` to the next one's
     count: int  # networks
-    layers: np.ndarray  # (L count, 5) a `Layer` in each line, the output layers last
+    layers: np.ndarray  # (L · count, 5) a `Layer` in each line, the output layers last
     W1: np.ndarray  # for each feature the weights of all units, which are used together
     W: np.ndarray  # the other layers' weights, each (out, in), one after the other
     b: np.ndarray  # for each row of activations its unit's bias

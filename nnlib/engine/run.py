@@ -1,4 +1,4 @@
-"""What a run is: R networks of one configuration, how they got there, and how they ended.
+"""`Run`: R networks of one configuration, how they got there, and how they ended.
 
 Both engines share what stands here: the evaluations, early stopping, and what is kept of a replica that stops.
 """
@@ -63,7 +63,7 @@ class Run:
             seed=[Seeds.of(seed).weights for seed in seeds],
             dtype=dtype,
         )
-        # No two are the same tensor, which a file would not hold.
+        # Each is a tensor of its own: a safetensors file may not hold one under two names.
         never = torch.zeros(R, dtype=torch.int64, device="cpu")
         infinite = torch.full((R,), torch.inf, dtype=dtype, device="cpu")
         last = parameters if settings.stopping.returns == "best" else {}

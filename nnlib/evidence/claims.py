@@ -11,9 +11,9 @@ Acceptance Sampling*, 1982). A claim that is not decided as a whole keeps its le
 may be decided, corrected inside the claim by Hochberg's method. Holm's method passes a claim's level on to others only
 when all of its parts are decided.
 
-The first test can err on both sides and has two thirds of the level; the second can err on one and has one third, which
-its two-sided p-value reaches at two thirds. The probability of any wrong word in a family of claims is then at most
-1 − confidence.
+The first test can err on both sides and has two thirds of the level; the second can err on one only and has one third.
+Its p-value is two-sided, twice as large, and is therefore compared with two thirds. The probability of any wrong word
+in a family of claims is then at most 1 − confidence.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class Finding:
     size : the median of the quantity, with its interval
     p : of the sign test of `held`, for both sides; NaN if it is not tested
     verdict : of this comparison
-    published, percentile : the number from the published ones, and where it falls among those of all pairs of replicas,
-        since the published runs had seeds of their own
+    published, percentile : the quantity from the published numbers, and where it falls among those of all pairs of
+        replicas, since the published runs had seeds of their own
     """
 
     comparison: Comparison
@@ -124,7 +124,7 @@ def decide(
 
     Parameters
     ----------
-    claims : corrected together; another family's change nothing, nor do those that are not tested
+    claims : corrected together; claims of other families, and those that are not tested, do not count
     measured : of the replicas; all runs have as many, and replica k of each has the same seed
     published : the study's own numbers
     margins : kind of measure, as in `Comparison.kind` → the difference that counts as none
@@ -172,9 +172,9 @@ def _majority_p(seeds: int, replicas: int) -> float:
 def claim_word(parts: Sequence[Word], *, every: bool) -> Word:
     """The word on a claim from the words on its parts.
 
-    Theirs, if all have the same. Else a claim of every case is contradicted by one contradicted part; any other is
-    partly supported or partly contradicted, whichever there are more of, supported if there are as many. Without both
-    it is not supported if that is decided of all parts, and undecided if not.
+    If all parts have the same word, that one. Else a claim about every case is contradicted by one contradicted part.
+    Any other with supported or contradicted parts is partly supported, or partly contradicted if more parts are
+    contradicted. With neither it is not supported if every part is equivalent or not supported, and undecided if not.
     """
     if len(set(parts)) == 1:
         return parts[0]

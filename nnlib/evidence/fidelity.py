@@ -1,4 +1,4 @@
-"""How near our runs are to the published ones: where its numbers fall among ours, and what would fit them better."""
+"""How near our runs are to the published ones: where their numbers fall among ours, and what would fit them better."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from nnlib.evidence.statistics import Values, known, median_interval, middle, pe
 from nnlib.evidence.study import Explanation, measure
 from nnlib.evidence.tables import columns
 
-# An experiment is called not reproduced if the probability that no more of a study's numbers lie inside is below this.
+# An experiment is called not reproduced if the probability that so few of its numbers lie in our range is below this.
 NOT_REPRODUCED = 0.01
-# The gain in log likelihood above which the summary tells an explanation.
+# The gain in log likelihood above which the summary mentions an explanation.
 LARGE_GAIN = 20.0
 
 
@@ -59,7 +59,8 @@ def fidelity_table(
 
 
 def baseline_table(published: Measured, measured: Measured, chose_protocol: Sequence[str] = ()) -> pd.DataFrame:
-    """How many of the published numbers lie in our range, beside how many of a study's that differs in nothing.
+    """How many published numbers lie in our range, and how many would if the study differed from ours in its seeds
+    alone.
 
     Such a study is one replica of each run, each with a seed of its own as the published runs have: its numbers are
     held against the range of the other replicas. All such studies are counted. Numbers that helped to recover the
@@ -120,7 +121,7 @@ def explanation_table(
 
     Parameters
     ----------
-    changed : the measures of the runs by the changes of the protocol, by name
+    changed : for each change of the protocol, by its name, the measures of the runs trained with it
     """
     rows = []
     for explanation in explanations:
@@ -167,8 +168,8 @@ def _instead(
 
 
 def log_likelihood(value: float, values: Values, *, logarithmic: bool = False) -> float:
-    """The log density of a further value after these, if they are normal, or, above 0, their logarithms are; NaN of
-    fewer than two values, or of equal ones.
+    """The log density of one more value after these, if they are normal, or with `logarithmic` log-normal; NaN for
+    fewer than two values, and for equal ones.
 
     That is Student's t with n − 1 degrees of freedom around their mean, of scale s √(1 + 1/n): what remains of a normal
     distribution of unknown mean and variance (A. Gelman et al., *Bayesian Data Analysis* (2013), section 3.2).
@@ -191,7 +192,7 @@ def implied_weights(
         train_cost      = h + λ / (2 m_train)      Σ W²
         validation_cost = h + λ / (2 m_validation) Σ W²
 
-    Where m_validation is many times m_train, a difference in h between the two hardly moves Σ W².
+    A difference in h between the two hardly moves Σ W² if it is small beside the difference of the costs.
 
     Returns
     -------

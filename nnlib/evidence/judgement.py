@@ -82,7 +82,7 @@ def claims_and_comparisons(study: Study, measured: Measured, rules: Rules) -> di
 
 
 def _of_exact_batchnorm(study: Study) -> list[Claim]:
-    """The claims, those about a run whose batch norm lacks its derivative as they are about the same with it."""
+    """The claims; each run whose batch norm lacks its derivative is replaced by the same run with it."""
     cells = study.four
     pairs = {cells.bn: cells.bn_exact, cells.bn_l2: cells.bn_l2_exact}
     instead = {run: exact for run, exact in pairs.items() if run and exact}
@@ -92,8 +92,8 @@ def _of_exact_batchnorm(study: Study) -> list[Claim]:
 def fidelity(
     study: Study, measured: Measured, changed: Mapping[str, Measured], rules: Rules
 ) -> dict[str, pd.DataFrame]:
-    """The tables `fidelity`, `baseline` and `explanations`; `changed` has the measures of the runs by the changes of
-    the protocol, by name."""
+    """The tables `fidelity`, `baseline` and `explanations`; `changed` has, for each change of the
+    protocol, by its name, the measures of the runs trained with it."""
     return {
         "fidelity": fidelity_table(
             study.published, measured, confidence=rules.confidence, chose_protocol=study.chose_protocol
@@ -140,8 +140,8 @@ def crossed_table(crossed: Measured) -> pd.DataFrame:
     """Of each run's test accuracies, which share of their variance comes from the initial weights, which from the
     shuffles.
 
-    `crossed` has as many initial weights as shuffles, one replica of each combination, those of one initial weights
-    next to each other. A run without two of each is left out.
+    `crossed` has as many initial weights as shuffles, one replica of each combination, those with the same initial
+    weights next to each other. A run without two of each is left out.
     """
     rows = []
     for run in crossed:

@@ -24,7 +24,7 @@ SETS = ("train", "validation", "test", "official")
 
 @dataclass(frozen=True)
 class Early:
-    """How many steps, and how many epochs, are the first of a run; as many as the shortest of those compared has."""
+    """How many steps, and how many epochs, count as the start of a run: as many as the shortest compared run has."""
 
     steps: int
     epochs: int
@@ -35,9 +35,9 @@ def replica_table(
 ) -> pd.DataFrame:
     """One row for each replica: accuracies (fractions), final costs, the curves' height, weights, and how it ended.
 
-    A replica that diverged has no accuracies and no costs (NaN), at the end or over its run. `sum_squared_weights`,
-    `mean_W1`, `std_W1`, `mean_abs_W1` and so on are of the parameters that the run returned; NaN where those are not
-    finite.
+    A replica that diverged has no costs (NaN), at the end or over its run, and no accuracies, unless its best
+    parameters are returned. `sum_squared_weights`, `mean_W1`, `std_W1`, `mean_abs_W1` and so on are of the parameters
+    that the run returned; NaN where those are not finite.
     """
     ended = torch.where(run.running, run.step, torch.maximum(run.stopped_at, run.diverged_at))
     last = (run.steps[:, None] == ended).int().argmax(0)

@@ -118,7 +118,7 @@ MISTAKES = {
         "The linear layer",
     ),
     "divided by the layer's number": Mistake(
-        "The gradients of layer l are divided by l, so that upper layers take shorter steps.",
+        "The gradients of layer l are divided by l.",
         "dW_l = dZ_l A_{l−1}ᵀ / m",
         "dW_l = dZ_l A_{l−1}ᵀ / l",
         "The linear layer",
@@ -159,8 +159,8 @@ MISTAKES = {
     ),
     "another program": Mistake(
         "The text describes a different program from the code: other layers, a different batch size, a different rule.",
-        "the text, and the settings of the runs in it, written by the program",
-        "both written by hand",
+        "text in which the program itself fills in the settings of its runs",
+        "text written by hand",
     ),
     "two changes at once": Mistake(
         "Two runs that are compared differ in more than what the comparison is about.",

@@ -68,8 +68,8 @@ def probability_of_improvement(
 
 
 def _with_interval(factors: Sequence[Factor], *, confidence: float, resamples: int, seed: int) -> Interval:
-    """The probability with the bootstrap's interval. Where all combinations agree the bootstrap has nothing to vary; n
-    studies that share no replica agree, too, and have the exact interval of a share."""
+    """The probability with the bootstrap's interval. If all combinations agree the bootstrap has nothing to vary. Then
+    the interval is the exact one of n agreeing studies that share no replica."""
     replicas = factors[0][1].shape[0]
     estimate = float(probability(factors, np.full((1, replicas), 1 / replicas))[0])
     if min(estimate, 1 - estimate) < 1e-9:

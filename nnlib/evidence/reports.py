@@ -62,8 +62,7 @@ class Report:
 
     @cached_property
     def own(self) -> dict[str, Values]:
-        """The test accuracies of each experiment's replicas; of those of one seed the best, where the best run
-        counts."""
+        """The test accuracies of each experiment's replicas; where the best run counts, the best of each seed."""
         runs: dict[str, list[str]] = {}
         for cells in self.cells:
             for cell, run in cells.names().items():
@@ -92,7 +91,7 @@ class Report:
         return said
 
     def own_differences(self, question: str, cells: tuple[str, str] | None = None) -> Values:
-        """The same of single-run studies, as many as there are seeds; none where its runs were not trained.
+        """The differences that single-run studies find, as many as there are seeds; none if its runs were not trained.
 
         Runs with seeds of their own are a replica each and its neighbour, so that no two runs of a study share a seed.
         """
@@ -229,9 +228,9 @@ def counted_table(reports: Sequence[Report], reference: Report, *, confidence: f
     A row for each question, group of reports and answer.
     reports, count, share : how many have an answer, how many this one, with the exact interval of the share
     say : how many say this one in words
-    expected, count_low, count_high : the probability of this answer if each report were a run of the reference's
-        protocol, with its interval, and between which counts it would lie with the asked confidence, that interval
-        included; where L2 cannot act, one half
+    expected, count_low, count_high : the probability of this answer if each report were a single-run study by the
+        reference's protocol (one half where L2 cannot act); and between which counts `count` would then lie with the
+        asked confidence, whichever value of the probability's interval is true
     own_reports, own_count, own_expected, own_low, own_high : of those trained by their own protocol, how many there
         are, how many came to this answer, and how many single-run studies of those protocols would
     """
@@ -384,8 +383,8 @@ def spread_table(reports: Sequence[Report]) -> pd.DataFrame:
     are the mean variance of single-run studies of those reports that were trained. Protocol is what is left, at least
     0.
 
-    So it is taken that seeds spread the other reports as much as those that were trained, though protocols differ in
-    that by a factor of ten and more; that published reports are a random sample, which they are not; and groups are
+    This assumes that seeds spread the other reports as much as those that were trained, though protocols differ in
+    that by a factor of ten and more, and that published reports are a random sample, which they are not. Groups are
     small. How far one report decides is what `low` and `high` say: the smallest and the largest share when any one is
     left out.
 

@@ -31,7 +31,7 @@ class Measure(NamedTuple):
     Attributes
     ----------
     kind : decides its margin
-    words : what it is called
+    words : what it is called; `{steps}` and `{epochs}` stand for those of `measures.Early`
     diverged : what stands for a replica that diverged; NaN where nothing can
     """
 
@@ -51,10 +51,10 @@ MEASURES = {
     "validation_cost": Measure("cost", "last validation cost", math.inf),
     "mean_train_cost": Measure("cost", "mean training cost", math.inf),
     "mean_validation_cost": Measure("cost", "mean validation cost", math.inf),
-    "early_steps_train_cost": Measure("cost", "mean training cost over the first steps", math.inf),
-    "early_steps_validation_cost": Measure("cost", "mean validation cost over the first steps", math.inf),
-    "early_epochs_train_cost": Measure("cost", "mean training cost over the first epochs", math.inf),
-    "early_epochs_validation_cost": Measure("cost", "mean validation cost over the first epochs", math.inf),
+    "early_steps_train_cost": Measure("cost", "mean training cost of the first {steps:,} steps", math.inf),
+    "early_steps_validation_cost": Measure("cost", "mean validation cost of the first {steps:,} steps", math.inf),
+    "early_epochs_train_cost": Measure("cost", "mean training cost of the first {epochs} epochs", math.inf),
+    "early_epochs_validation_cost": Measure("cost", "mean validation cost of the first {epochs} epochs", math.inf),
     "roughness": Measure("cost", "mean absolute change of the training cost between evaluations", math.inf),
     "sum_squared_weights": Measure("weights", "Σ W²", math.inf),
     "log10_sum_squared_weights": Measure("weights", "log₁₀ Σ W²", math.inf),
@@ -120,7 +120,7 @@ class Source(Record):
 
 
 class RunEntry(Record):
-    """A run of the study: a configuration.
+    """An entry of the study's `runs`: a configuration under a name.
 
     Attributes
     ----------
@@ -203,7 +203,7 @@ class Comparison(Record):
 
     @property
     def kind(self) -> str:
-        """The kind of measure whose margin applies; none but to a difference that is compared with 0."""
+        """The kind of measure whose margin applies; empty unless a difference is compared with 0."""
         found = measure(self.names[0].rpartition("/")[2])
         with_0 = self.minus and not self.sum_of_signs and {self.low, self.high} == {0, None}
         return found.kind if found and with_0 else ""
@@ -340,7 +340,7 @@ class Code(Record):
 
     @property
     def kind(self) -> str:
-        """What its batch norm really is, in a few words: batch norm, or what is otherwise, the gravest first."""
+        """What its batch norm really is, in a few words: batch norm, or the gravest way in which it is not."""
         if self.batchnorm in ("unknown", "none"):
             return "unknown"
         if self.batchnorm != "per unit":
@@ -400,7 +400,7 @@ class Data(Record):
     validation: Count
 
     def share(self, examples: int, images: int) -> Data:
-        """The same of so many examples of all images; 0 takes all."""
+        """The same, scaled down to so many examples of all images; 0 takes all."""
         part = min(1.0, examples / images) if examples else 1.0
         return Data(train=max(1, int(self.train * part)), validation=max(1, int(self.validation * part)))
 
@@ -442,7 +442,7 @@ class Study(Record):
     Attributes
     ----------
     key, title, source : what it is called here, what it is called, and where it is
-    protocol : what is known of how it was done, in words; what is not is not there
+    protocol : what is known of how it was done, in words; what is not known is left out
     data : the images of its runs; without it, the caller's
     settings : what its runs have in common, as `Settings` has it, beyond what the caller gives `configurations`
     runs : by name, those of its grid left out
@@ -521,7 +521,9 @@ class Study(Record):
             if name in self.code.mistakes:
                 raise InputError(f"mistakes: {name}: expected only what code does not tell already")
         if self.runs and self.not_reproduced:
-            raise InputError("not_reproduced: expected none beside runs, which are trained; or deviations")
+            raise InputError(
+                "not_reproduced: expected none, since the study has runs; say under deviations what differs"
+            )
         for explanation in self.explanations:
             where = f"explanation {explanation.id}"
             self._published(where, [*explanation.instead, *explanation.instead.values()])
@@ -566,7 +568,7 @@ class Study(Record):
         Raises
         ------
         InputError
-            If they are no settings, with the run.
+            If they are no settings; the message names the run.
         """
         found = {}
         for name in self.runs if runs is None else runs:
@@ -582,7 +584,7 @@ class Study(Record):
         Raises
         ------
         InputError
-            With the run, or with what is asked for of the images.
+            If not; the message names the run, or says how many images were asked for.
         """
         if self.data and (asked := self.data.train + self.data.validation) > dataset.train:
             raise InputError(f"{self.key}: data: expected at most {dataset.train} images together, got {asked}")
@@ -600,7 +602,7 @@ class Study(Record):
         Raises
         ------
         InputError
-            With the claim and what it speaks of.
+            If not; the message names the claim and the run.
         """
         known = {*runs, *self.runs, *self.published}
         for claim in self.claims:
@@ -611,7 +613,7 @@ class Study(Record):
                     )
 
     def claims_digest(self) -> str:
-        """SHA-256 of the claims; an entry that is as it would be without being given counts as not given."""
+        """SHA-256 of the claims; an entry that equals its default counts as not given."""
         claims = [claim.model_dump(mode="json", exclude_defaults=True) for claim in self.claims]
         return hashlib.sha256(json.dumps(claims, sort_keys=True).encode()).hexdigest()
 

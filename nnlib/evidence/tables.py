@@ -86,8 +86,8 @@ def reasons(verdict: str, own_numbers: str, single_run: float, *, bug: bool, mar
     Parameters
     ----------
     single_run : the share of single-run studies that would report it
-    bug : about the runs with the true derivative of batch norm it is supported
-    margin : without the margins it is supported
+    bug : whether it is supported for the runs with the true derivative of batch norm
+    margin : whether it is supported without the margins
 
     Returns
     -------

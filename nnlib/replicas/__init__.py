@@ -1,1 +1,1 @@
-"""The door to the engines, and what decides no bits: where replicas are trained, kept and sent to other machines."""
+"""Where replicas are trained, kept and sent to other machines: all that calls the engines and decides no bits."""

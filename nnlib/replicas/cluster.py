@@ -46,7 +46,7 @@ class Cluster(Record):
     Raises
     ------
     InputError
-        If a value does not fit, with its name.
+        If a value does not fit; the message names it.
     """
 
     address: Text
@@ -61,7 +61,7 @@ def train_on_cluster(
     """Train every job on the workers of a scheduler; yields (key, its run) block by block.
 
     The data go to each worker once. A block is trained again by another worker if its own dies, falls silent or has
-    other code, for which it looks before and after training.
+    other code, which it checks before and after training.
 
     Raises
     ------
@@ -204,7 +204,7 @@ class _Training:
         self.data = None
 
     def refuse_other_code(self) -> bool:
-        """Ask every worker for its versions, and use those no more that have others; whether there are such."""
+        """Ask every worker for its versions and stop using those with other ones; True if there were any."""
         self.survey()
         before = len(self.refused)
         for address in self.workers:

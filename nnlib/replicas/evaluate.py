@@ -41,7 +41,7 @@ def accuracy(
     Raises
     ------
     InputError
-        If an argument does not fit, with its name.
+        If an argument does not fit; the message names it.
     """
     inputs, tensors, labels = network(X, parameters, Y)
     for name, array in (("X", inputs), ("Y", labels)):

@@ -28,7 +28,7 @@ class PreparedSet:
     Raises
     ------
     InputError
-        If they are no set for such networks, with X or Y.
+        If they are no set for such networks; the message names X or Y.
     """
 
     def __init__(self, examples: Any, layers_dims: Sequence[int], like: PreparedSet | None = None) -> None:
@@ -52,7 +52,7 @@ class PreparedSet:
 
     @cached_property
     def csr(self) -> CSR:
-        # Numba takes a quarter of a second to import, which who finds all in the store need not wait for.
+        # Numba takes a quarter of a second to import; if all is in the store, nobody waits for it.
         from nnlib.engine.layout import to_csr
 
         return to_csr(self.X, self.Y)

@@ -62,7 +62,7 @@ class Store:
             raise InputError("store: expected a folder, got ''")
         try:
             self.folder = Path(folder).expanduser() / VERSION
-        except RuntimeError as error:  # of ~ and nobody's home
+        except RuntimeError as error:  # there is no home directory for ~
             raise InputError(f"store: expected a folder, got {str(folder)!r} ({error})") from None
         self.say = say
 
@@ -145,8 +145,8 @@ class Shelf:
 
 
 def identity(settings: Settings) -> Settings:
-    """The settings that replicas of the same bits share: of no length, and without batch norm of the usual
-    normalization."""
+    """The settings that replicas of the same bits share: 0 epochs, and the default normalization if there is no batch
+    norm."""
     if settings.batchnorm == "none":
         settings = settings.replace(normalization=Normalization())
     return settings.replace(epochs=0)

@@ -36,7 +36,7 @@ class TrainingData:
     Raises
     ------
     InputError
-        If a set does not fit such networks, with the argument.
+        If a set does not fit such networks; the message names the argument.
     """
 
     def __init__(
@@ -87,8 +87,7 @@ def train_replicas(
     """Train one network for each seed to `settings.epochs`.
 
     On the CPU a replica's bits are a function of its settings, its seed and the data, whatever is trained beside it. A
-    replica that early stopping ends, or whose cost is no longer finite, keeps the parameters of that evaluation and
-    costs nothing more.
+    replica that early stopping ends, or whose cost is no longer finite, is trained no further.
 
     Parameters
     ----------
@@ -109,7 +108,7 @@ def train_replicas(
     Raises
     ------
     InputError
-        If an argument does not fit, with its name.
+        If an argument does not fit; the message names it.
     MemoryError
         If the replicas do not fit in the device's memory; raised before training starts.
     OSError
@@ -158,7 +157,7 @@ def train_configurations(
     Raises
     ------
     InputError
-        If an argument does not fit, with its name.
+        If an argument does not fit; the message names it.
     MemoryError
         If the replicas do not fit in the device's memory; raised before training starts.
     OSError
@@ -295,7 +294,7 @@ def _trained(
     if device.type != "cpu":
         yield from _on_device(data, jobs, device, on_eval)
         return
-    # Numba takes a quarter of a second to import, which who finds all in the store need not wait for.
+    # Numba takes a quarter of a second to import; if all is in the store, nobody waits for it.
     from nnlib.engine.compiled import Sets, train_each
 
     sets = Sets(data.train.csr, data.validation.csr)

@@ -39,7 +39,7 @@ class Item(NamedTuple):
 
 
 def told(name: str, drawing: Drawing, templates: Environment) -> tuple[str, str, str]:
-    """A figure's words, from templates/figures: its title, its caption, its numbers for who cannot see it."""
+    """A figure's words, from templates/figures: its title, its caption, its numbers for readers who cannot see it."""
     template = templates.get_template(f"figures/{name}.j2")
     claims = drawing.report.tables["claims"]
     verdicts = dict(zip(claims["claim"], claims["verdict"], strict=True))

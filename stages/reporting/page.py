@@ -125,11 +125,13 @@ def words(report: Report, study: Study, comparison: Comparison) -> dict[str, str
     key = first.rpartition("/")[2]
     found = measure(key)
     layer = key.rpartition("W")[2]
-    quantity = (found.words if found else key) + (layer if layer.isdecimal() else "")
+    evidence = report.params.evidence
+    told = found.words.format(steps=evidence.early_steps, epochs=evidence.early_epochs) if found else key
+    quantity = told + (layer if layer.isdecimal() else "")
     if comparison.sum_of_signs:
         quantity += f" to W{len(comparison.of)}"
         difference = f"{label(comparison.of[0])} minus {label((comparison.minus or [''])[0])}"
-        compared = f"{difference}, layers that rise minus layers that fall"
+        compared = f"{difference}, sum of the signs"
     elif comparison.minus or comparison.over:
         sign = "minus" if comparison.minus else "divided by"
         compared = f"{label(str(comparison.of))} {sign} {label(str(comparison.minus or comparison.over))}"
@@ -198,7 +200,7 @@ def bug(report: Report) -> dict[str, Any]:
 
 
 def not_reproduced(report: Report) -> list[dict[str, Any]]:
-    """The experiments of which so few printed numbers lie among ours that it counts as not reproduced."""
+    """The experiments of which so few printed numbers lie among ours that they count as not reproduced."""
     rows = records(report.tables["baseline"])
     few = [row for row in rows if row["run"] in report.study.experiments and row["probability"] < NOT_REPRODUCED]
     return [row | {"label": report.label(row["run"])} for row in few]

@@ -71,7 +71,7 @@ class Experiments(Drawing):
             if row["printed"] is not None and not row["lowest"] <= row["printed"] <= row["highest"]
         ]
         overlap = max(row["lowest"] for row in rows.values()) < min(row["highest"] for row in rows.values())
-        shared = {"outside": outside, "overlap": overlap, "replicas": self.report.params.replicas}
+        shared = {"outside": outside, "overlap": overlap}
         return {"rows": list(rows.values())} | shared
 
     def table(self) -> pd.DataFrame:
@@ -150,7 +150,7 @@ class Epochs(Drawing):
     def draw(self) -> Figure:
         rows = self.facts()["rows"]
         if not rows:
-            return only_words("Every cell of the grid has as many epochs: there is nothing to compare.")
+            return only_words("All cells of the grid have the same number of epochs: there is nothing to compare.")
         figure, (ax,) = panels(1, strip_height(len(rows)) - 0.3)
         for y, row in enumerate(rows):
             ends = [row["median_low"] * 100, row["median_high"] * 100]

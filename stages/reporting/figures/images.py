@@ -30,8 +30,8 @@ def predictions(report: Report, networks: Networks) -> pd.DataFrame:
 
 
 def reader(report: Report) -> str:
-    """The experiment whose predictions are shown: with L2 and without batch norm, so that an image stands for
-    itself."""
+    """The experiment whose predictions are shown: with L2 and without batch norm, so that a prediction does not depend
+    on other images."""
     return str(report.study.four.l2)
 
 

@@ -15,8 +15,8 @@ from stages.reporting.colours import BLUE, GREEN, GREY, INK, LINE, OCHRE, PAPER,
 from stages.reporting.figures.drawing import Drawing
 from stages.reporting.figures.style import WIDTH, only_words
 
-# The kinds of code as the picture names them, in its order, each in a colour and under a heading of its own. All below
-# the first leave batch norm's derivative out.
+# The kinds of code as the picture names them, in its order, each in a colour and under a heading of its own. All other
+# known kinds of batch norm leave its derivative out.
 KINDS = {
     "batch norm": ("with its derivative", GREEN),
     "derivative left out": ("derivative left out", RED),
@@ -31,7 +31,7 @@ KINDS = {
 TITLES = {"bn_vs_none": "Batch norm minus none", "l2_vs_none": "L2 minus none"}
 LIMIT = 10  # points; what lies beyond is drawn at the edge
 GAP = 1.0  # rows, for a heading
-MARKS = {"printed": ("D", INK, 5.5), "printed again": ("D", GREY, 4), "other seeds": ("o", GREY, 3.4)}
+MARKS = {"printed": ("D", INK, 5.5), "a second run": ("D", GREY, 4), "other seeds": ("o", GREY, 3.4)}
 
 
 class Row(NamedTuple):
@@ -146,7 +146,7 @@ def _row(ax: Axes, y: float, row: Row, colour: str) -> None:
     height = np.linspace(-0.22, 0.22, len(row.own))[np.random.default_rng(0).permutation(len(row.own))]
     for values, at, style in (
         (row.own, y + height, _style("other seeds", colour) | {"alpha": 0.55}),
-        (row.again, [y] * len(row.again), _style("printed again")),
+        (row.again, [y] * len(row.again), _style("a second run")),
         ([row.printed], [y], _style("printed")),
     ):
         if len(values):  # marks that are nowhere would have no place in the layout

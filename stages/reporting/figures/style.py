@@ -72,8 +72,8 @@ WIDTH = 3.4  # inches; on the narrowest page 330 pixels, on which 8 points are 1
 
 
 def svg(draw: Callable[[], Figure], title: str, numbers: str) -> str:
-    """A figure as SVG, the same bytes every time, whatever matplotlib is set to; what it shows, in words, for who
-    cannot see it."""
+    """A figure as SVG, the same bytes every time, whatever matplotlib is set to; what it shows, in words, for readers
+    who cannot see it."""
     text = io.StringIO()
     nothing: Any = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with mpl.rc_context():
@@ -87,7 +87,7 @@ def svg(draw: Callable[[], Figure], title: str, numbers: str) -> str:
 
 
 def _shorter(text: str) -> str:
-    """Matplotlib's SVG in a third as many letters: no turns by nothing, no font named twice, places to a tenth, shades
+    """Matplotlib's SVG in a third as many letters: no rotations by 0, no font named twice, places to a tenth, shades
     to a hundredth, short ids, and the style of a row of equal marks said once."""
     text = re.sub(r' transform="rotate\(-0 [^"]*"|font-family: [^;]*; ', "", text)
     text = re.sub(
@@ -177,7 +177,7 @@ def _dots(ax: Axes, y: float, values: NDArray[Any], colour: str) -> None:
 
 
 def row_labels(ax: Axes, labels: Sequence[str]) -> None:
-    """The label of each row, above it: on the grid, below what is drawn."""
+    """The label of each row, over it; it covers the grid, but nothing that is drawn."""
     ax.set_ylim(len(labels) - 0.5, -0.6)
     ax.grid(False, axis="y")
     ax.set_yticks([])
@@ -233,7 +233,7 @@ def log_axis(ax: Axes) -> None:
 
 
 def shades(values: NDArray[Any], limit: float, colour: str, strongest: float = 1.0) -> NDArray[np.float64]:
-    """Values from 0 on as shades of a colour, the fainter the nearer to 0; what is not there is not seen.
+    """Values from 0 on as shades of a colour, the fainter the nearer to 0; missing values are transparent.
 
     The page shines through, so that a colour for nothing is not needed, neither on a light page nor on a dark one.
     """

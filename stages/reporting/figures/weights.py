@@ -83,7 +83,7 @@ class WeightDifferences(Drawing):
         figure, (ax,) = panels(1, strip_height(len(rows)))
         strips(ax, rows, scale=1)
         margin(ax, region(self.report, "mean_W1"), scale=1)
-        ax.set_xlabel("mean of W without L2 less mean of W with L2")
+        ax.set_xlabel("mean of W without L2 minus that with L2")
         return figure
 
     def facts(self) -> dict[str, Any]:

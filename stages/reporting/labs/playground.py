@@ -15,7 +15,8 @@ from nnlib.core.model import Parameters, l_model_forward
 from stages.reporting.labs.digits import LEVELS, packed
 
 STEPS = 127  # a weight of the first layer is a whole number from −127 to 127, times its unit's step
-ORDINARY = 0.95  # the share of the test images that are taken for digits
+# A drawing counts as a digit if it is as similar to a training image as this share of the test images is.
+ORDINARY = 0.95
 
 
 class Networks(NamedTuple):
@@ -64,7 +65,7 @@ def playground_data(
     images : label and pixels, uint8; first one of each digit, then the second of each, and so on; last the one that the
         page opens with, if it is none of these
     opens : which of them that is: the image to which the replicas of one configuration give the most different answers,
-        and of several the one where the least sure of them is surest
+        and of several such images the one whose least confident replica is most confident
     answers, disagreements : how many different answers these are, and how many test images have so many
     examples : images in the test set
     agreement : the least share of them that a network predicts as before its W1 was rounded, rounded down; None without

@@ -285,7 +285,7 @@
     if (status.textContent !== told) status.textContent = told;
   }
 
-  function showScale(told = "With batch norm the length of the weights changes no probability.") {
+  function showScale(told = "With batch norm the norm of the weights changes no probability.") {
     const text = `× ${number(10 ** scale.valueAsNumber)}`;
     find("output").textContent = text;
     scale.setAttribute("aria-valuetext", text.replace("×", "times"));
@@ -297,7 +297,7 @@
     const answers = await Promise.all(trainers.map(({ ask }) => ask("scale", { factor })));
     if (answers.includes(null)) return; // of networks before a reset
     const change = Math.max(...answers.map((answer) => answer.change));
-    showScale(`At step ${whole(at)} you set the length to × ${number(factor)}. ` + (change < 1e-6
+    showScale(`At step ${whole(at)} you set the norm to × ${number(factor)}. ` + (change < 1e-6
       ? `No probability changed by more than ${number(change)}.` : `Probabilities changed by up to ${number(change)}.`));
     show();
   }
@@ -351,7 +351,7 @@
   document.addEventListener("visibilitychange", () => { show(); resume(); });
 
   rule.replaceChildren(...Object.entries(CHOICES).map(([value, [first, ...rest]]) => element("option", {
-    value, textContent: [first, ...rest].map(({ label }) => label).join(" and ") })));
+    value, textContent: rest.length ? "both" : first.label })));
   rule.parentElement.hidden = Object.keys(CHOICES).length < 2;
   find(".gradient").hidden = !hidden.length;
   find(".failure").textContent = "";

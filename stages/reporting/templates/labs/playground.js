@@ -347,7 +347,7 @@
     if (!all.length) return "All of these networks diverged.";
     const sure = all.filter(({ probability }) => probability >= SURE);
     const votes = Array.from({ length: dims.at(-1) }, (_, digit) => [digit, sure.filter((one) => one.digit === digit).length])
-      .filter(([, count]) => count).sort((a, b) => b[1] - a[1]).map(([digit, count]) => `${count} answer ${digit}`);
+      .filter(([, count]) => count).sort((a, b) => b[1] - a[1]).map(([digit, count]) => `${count} say “${digit}”`);
     const who = votes.length ? `Of ${all.length} networks ${sure.length} are sure: ${votes.join(", ")}.` : "No network is sure.";
     if (right !== undefined) return `A test image of a ${right}. ${who}`;
     const why = strange(pixels);
