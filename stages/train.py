@@ -1,4 +1,4 @@
-"""Train all replicas of the grid, of one run of the study, or of the explanations; write each run and its measures.
+"""Train all replicas of the grid, the explanations, or a run of the study (whose networks are kept); write measures.
 
 python -m stages.train grid
 python -m stages.train experiment-2

@@ -207,7 +207,7 @@ def apply_batchnorm(
     Raises
     ------
     InputError
-        If the form is unknown, or there is no unbiased variance since there is only one example.
+        If A, ε or the form does not fit, or the variance is unbiased and of one example.
     """
     form = Normalization(epsilon=epsilon, epsilon_added_to=epsilon_added_to, variance=variance, over=over)
     (A,) = fit(A=(A, "m" if over == "examples" else "n m"))

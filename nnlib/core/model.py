@@ -69,7 +69,7 @@ def initialize_parameters(
     Raises
     ------
     InputError
-        If the initialization is unknown, a seed is negative, or there are fewer than two layers or an empty one.
+        If initialization or dtype is unknown, a seed is negative, or there are under two layers or an empty one.
     """
     layer_dims = checked("layer_dims", layer_dims, LayersDims)
     deviation = INITIALIZATIONS[checked("initialization", initialization, Initialization)]

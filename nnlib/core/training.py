@@ -168,8 +168,8 @@ def l_layer_model(
 
     Returns
     -------
-    parameters : those of the evaluation or of the step that `stopping.returns` asks for; the last ones without a
-        validation set, or where training ends before the first evaluation
+    parameters : those of the last step or, if `stopping.returns` is "best", of the best validation at a multiple of
+        `stopping.eval_every` steps, where there is one
     costs : the training cost every `stopping.eval_every` steps; a cost that is not finite ends the run
 
     Raises

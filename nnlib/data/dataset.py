@@ -32,7 +32,7 @@ def normalize(images: ArrayLike) -> Tensor:
 
 
 def grey_levels(name: str, images: ArrayLike) -> Tensor:
-    """The images as a tensor, if their numbers are from 0 to 255, and not fractions of 255."""
+    """The images as a tensor, if their numbers are from 0 to 255, not yet divided by 255."""
     images = numbers(name, images)
     lowest, highest = (extreme.item() for extreme in images.aminmax())
     divided = images.is_floating_point() and 0 < highest <= 1

@@ -1,5 +1,5 @@
-"""Many seeds at once: what a run is, and the engines that train it.
+"""Many seeds at once: the `Run`, and the engines that train it.
 
-`run` is what both engines make. On the CPU `compiled` drives the loops of `kernel`, whose numbers lie as `layout` says
-and are computed by the vectors of `simd`; `batched` is for any other device.
+Both engines make the `Run` of `run`. On the CPU `compiled` drives the loops of `kernel`, whose numbers lie as `layout`
+says and are computed by the vectors of `simd`; `batched` is for any other device.
 """

@@ -1,7 +1,7 @@
 """The processor's mode of arithmetic, which a thread has and libraries change: here it is IEEE 754's while we compute.
 
-`torch.set_flush_denormal`, and loading a library that was built with fast math, make numbers nearer to 0 than a normal
-number 0; another rounding would be possible too.
+`torch.set_flush_denormal`, and loading a library that was built with fast math, turn denormal numbers into 0; another
+rounding would be possible too.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Step:
     ----------
     weights : of the R networks, changed in place
     m : examples in each mini-batch
-    settings : learning rate, λ and batch norm
+    settings : the networks' configuration
     """
 
     def __init__(self, weights: Weights, m: int, settings: Settings) -> None:

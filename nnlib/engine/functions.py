@@ -11,7 +11,7 @@ from numba.extending import overload
 from nnlib.engine.jit import OPTIONS
 from nnlib.engine.simd import Vector, exponent, fill, fma, two_to, where_above
 
-EXP_TERMS = {"float32": 7, "float64": 13}  # of the Taylor series, for the last bit of e^r
+EXP_TERMS = {"float32": 7, "float64": 13}  # highest power of r, for the last bit of e^r
 EXP_LOWEST = {"float32": -87.0, "float64": -708.0}  # e^x is still a normal number
 LOG_2 = (0.6931471805599453, 2.3190468138462996e-17)  # as the sum of two float64
 # Each leaves about the cube of the error before it, which is up to 0.06 at the start.

@@ -31,7 +31,7 @@ def _sources() -> str:
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compiled for the types that it is first called with, once for each processor: the code is kept in a folder.
+    """Compiled at the first call with new types, once for each processor: the code is kept in a folder.
 
     Numba finds it again by the function's name, file and bytecode, though it is made of the other files of the engine
     too; so their hash becomes part of the name. Where no folder can be written, each process compiles anew.

@@ -21,7 +21,7 @@ from nnlib.engine.simd import fill, fma, lanes, load, prefetch, store, total, tr
 EXAMPLES = lanes(layout.EXAMPLES)
 TILE = 4  # rows and columns that are transposed at a time
 ONE = np.uint64(1)
-AHEAD = 2  # in a shuffled order, an example's features are fetched so many examples before its turn
+AHEAD = 2  # in training, an example's features are fetched so many examples before its turn
 
 
 @inlined

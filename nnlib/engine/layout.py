@@ -38,7 +38,7 @@ class CSR(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Examples `first` to `first + m` of an order."""
+    """The `m` examples of an order from `first` on."""
 
     csr: CSR
     order: np.ndarray

@@ -31,7 +31,7 @@ class Run:
     ----------
     parameters : W1 (R, out, in), b1 (R, out, 1), ..., what `stopping.returns` asks for of each replica
     last_parameters : the same of the last step, where the best evaluation's are returned; else empty
-    epoch, step : how far the run has come
+    epoch, step : how far the run has come; in the end those asked for, whether reached or not
     steps : (evaluations,) the steps at which there was one
     train_cost, validation_cost, sum_squared_weights, validation_accuracy : (evaluations, R); NaN after a replica's end
     stopped_at, diverged_at : (R,) the step at which the replica stopped or its cost was no longer finite; 0 for none
@@ -91,7 +91,7 @@ class Run:
     def evaluate(self, evaluation: dict[str, Tensor], settings: Settings) -> tuple[Tensor, Tensor]:
         """Take in an evaluation at the latest step, (R,) of each of `HISTORY`.
 
-        An evaluation at the last step only, between two regular ones, counts for no stopping.
+        An evaluation made only because the step is the last counts neither for stopping nor as best.
 
         Returns
         -------
@@ -114,7 +114,7 @@ class Run:
         return stop | diverged, best
 
     def finish(self, settings: Settings, last_step: int) -> None:
-        """All epochs are done. Where no evaluation was the best, the parameters of the last step are returned."""
+        """Training is over. Where no evaluation was the best, the parameters of the last step are returned."""
         never = self.best.isinf()[:, None, None]
         best, last = self.parameters, self.last_parameters
         self.parameters = best | {name: torch.where(never, last[name], best[name]) for name in last}
@@ -195,7 +195,7 @@ class Run:
 
 class Job(NamedTuple):
     """A replica to train: its settings, its seed, the run of it alone to go on from, and the epochs after which its run
-    is handed out, the settings' last."""
+    is handed out, up to the settings'."""
 
     settings: Settings
     seed: Seeds

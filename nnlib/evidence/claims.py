@@ -42,7 +42,7 @@ from nnlib.evidence.study import DERIVED, FIRST_TEST_SHARE, Claim, Comparison, m
 
 # run → measure → one value for each replica, or the one that was published.
 Measured = Mapping[str, Mapping[str, Any]]
-# Tables have eight digits, so that values which are equal to so many decimals are equal.
+# Values that agree to so many decimals count as equal: tables have eight digits.
 DECIMALS = 7
 
 

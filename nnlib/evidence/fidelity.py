@@ -65,7 +65,7 @@ def baseline_table(published: Measured, measured: Measured, chose_protocol: Sequ
     Such a study is one replica of each run, each with a seed of its own as the published runs have: its numbers are
     held against the range of the other replicas. All such studies are counted. Numbers that helped to recover the
     protocol are left out, since they cannot speak against it; so are replicas that lack a number of their run, and runs
-    with fewer than two others.
+    with fewer than two left.
 
     Returns
     -------

@@ -79,7 +79,7 @@ def history_measures(run: Run, early: Early) -> dict[str, Tensor]:
     mean_train_cost, mean_validation_cost : over the whole run, the height of the curve
     early_steps_train_cost, ... : over the first steps, how fast it falls per step
     early_epochs_train_cost, ... : over the first epochs, how fast it falls per epoch
-    roughness : the mean change of the training cost from one evaluation to the next, over the first steps
+    roughness : the mean absolute change of the training cost between evaluations, over the first steps
     """
     first_steps = run.steps <= early.steps
     first_epochs = run.steps * run.epoch <= early.epochs * run.step

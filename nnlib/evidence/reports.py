@@ -93,7 +93,7 @@ class Report:
     def own_differences(self, question: str, cells: tuple[str, str] | None = None) -> Values:
         """The differences that single-run studies find, as many as there are seeds; none if its runs were not trained.
 
-        Runs with seeds of their own are a replica each and its neighbour, so that no two runs of a study share a seed.
+        Where seeds differ, replica k of one is paired with replica k − 1 of the other, so that they share no seed.
         """
         one, other = cells or QUESTIONS[question]
         if not {one, other} <= self.own.keys():
@@ -335,8 +335,8 @@ def noise_table(reports: Sequence[Report], *, confidence: float) -> pd.DataFrame
 
     The root of the mean square, with the interval that it has if differences are normal with mean 0, which they are not
     where a run now and then fails; and the median of the absolute differences, with its exact interval. Our own seeds
-    are taken in pairs, no seed in two of them. The placebos of one report share runs, so that their intervals are
-    somewhat too narrow.
+    are taken in pairs, no seed in two of them. The placebos of one report share its program, so that their intervals
+    are somewhat too narrow.
 
     Returns
     -------

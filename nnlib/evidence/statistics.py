@@ -46,7 +46,7 @@ def median_interval(values: Any, confidence: float) -> Interval:
     values = np.sort(known(values))
     if not len(values):
         return UNKNOWN
-    # Between two infinities of one sign NumPy finds NaN in the middle.
+    # Between two infinities of one sign np.quantile finds NaN.
     below, above = values[(len(values) - 1) // 2], values[len(values) // 2]
     median = float(below if below == above else (below + above) / 2)
     ends = _median_ranks(len(values), confidence)
@@ -101,7 +101,7 @@ def hochberg(p_values: Sequence[float]) -> Values:
     """p-values corrected for how many there are, by the step-up method of Y. Hochberg (1988); NaN is left out.
 
     The largest p-value is not corrected: if even that reaches the level, all do. Needs the inequality of R. Simes
-    (1986), which holds for tests that depend on each other as those of one claim do: positively, or on both sides.
+    (1986), which holds for tests that depend on each other as those of one claim do: positively, or if two-sided.
     """
     return _corrected(p_values, lambda steps: np.minimum.accumulate(steps[::-1])[::-1])
 

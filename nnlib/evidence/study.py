@@ -1,7 +1,7 @@
 """A study as data: its protocol, its runs, the numbers that it printed, what it claims, and how it was read.
 
-Everything else receives a `Study`; nothing else knows a run's name or a number of it. No module here takes long to
-import, so that a file is checked in a moment.
+nnlib and stages receive a `Study`; they know no run's name and no number of it. This module imports nothing slow, so
+that a file is checked in a moment.
 """
 
 from __future__ import annotations

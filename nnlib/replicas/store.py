@@ -2,7 +2,7 @@
 
     v2/ab/abcdef.../00100.safetensors    one replica after 100 epochs
 
-The hash is of the settings without the epochs, the seeds, the data, the device, and the code that computes the bits. An
+The hash is of the seeds, the data, the device, the code that computes the bits, and the settings without the epochs. An
 entry carries that hash and one of its contents; one that is not what it says is trained again. Entries appear whole, by
 a rename, so that any number of processes may share a store.
 
@@ -91,7 +91,7 @@ class Shelf:
     device: str
 
     def about(self, settings: Settings, seed: int | Seeds) -> dict[str, Any]:
-        """All that decides a replica's bits but its length.
+        """All that decides a replica's bits but the epochs.
 
         Raises
         ------

@@ -51,12 +51,12 @@ class TrainingData:
 
 
 class Evaluation(NamedTuple):
-    """One evaluation of one replica, for a progress bar. A replica that the store has is one, too.
+    """One evaluation of one replica, for a progress bar; also the last of one that the store has.
 
     Attributes
     ----------
     configuration : its key; where several differ in their epochs alone, that of the longest
-    replica : which
+    replica : its index in `seeds`
     step, validation_cost : of the evaluation; NaN where there was none
     done, total : gradient steps of all replicas of all configurations
     """

@@ -2,7 +2,7 @@
 
 Figures are drawn, and their files written, in the light colours; inside the page each becomes a CSS variable, so that a
 dark page has dark figures. As letters or as lines, every colour but `line` and `paper` has a contrast of 4.5 to 1 and
-more against `paper`. No line is told by its colour alone: each has a dash and a label of its own.
+more against `paper`. Only training and validation costs are told apart by colour alone.
 """
 
 from __future__ import annotations

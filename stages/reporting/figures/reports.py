@@ -15,8 +15,8 @@ from stages.reporting.colours import BLUE, GREEN, GREY, INK, LINE, OCHRE, PAPER,
 from stages.reporting.figures.drawing import Drawing
 from stages.reporting.figures.style import WIDTH, only_words
 
-# The kinds of code as the picture names them, in its order, each in a colour and under a heading of its own. All other
-# known kinds of batch norm leave its derivative out.
+# The kinds of code as the picture names them, in its order, each in a colour and under a heading of its own. Of batch
+# norm, all known kinds but the first lack the derivative.
 KINDS = {
     "batch norm": ("with its derivative", GREEN),
     "derivative left out": ("derivative left out", RED),
