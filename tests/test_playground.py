@@ -375,7 +375,7 @@ def real(mnist, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("kind", "who"), [("sure", "Of 4 networks 4 are sure: 4 answer 8."), ("unsure", "No network is sure.")]
+    ("kind", "who"), [("sure", "Of 4 networks 4 are sure: 4 say “8”."), ("unsure", "No network is sure.")]
 )
 def test_what_is_no_digit_is_said_to_look_like_none_however_sure_the_networks_are(driver, real, kind, who):
     page = Lab(driver, real[kind])
