@@ -213,7 +213,7 @@ def test_user_folder_spoilt_under_another_name(contents, tmp_path, no_wheel, nam
     (tmp_path / "mine" / "t10k-images-idx3-ubyte").unlink()
     put(tmp_path / "mine", name, b"spoilt")
     said, _ = refused(tmp_path / "raw", user_folder=tmp_path / "mine")
-    assert f"came {tmp_path / 'mine' / name}: SHA-256 {hashlib.sha256(b'spoilt').hexdigest()} of 6 bytes" in said[0]
+    assert f"got {tmp_path / 'mine' / name}: SHA-256 {hashlib.sha256(b'spoilt').hexdigest()} of 6 bytes" in said[0]
 
 
 @pytest.mark.parametrize("lacking", [["train-labels-idx1-ubyte"], list(MNIST.files)], ids=["one", "all"])
@@ -240,7 +240,7 @@ def test_user_folder_is_none(tmp_path, no_wheel, monkeypatch, name):
 def test_user_folder_is_searched_only_so_deep(contents, tmp_path, no_wheel):
     fill(tmp_path / "mine" / "1" / "2" / "3" / "4", contents)
     said, _ = refused(tmp_path / "raw", user_folder=tmp_path / "mine")
-    assert "came none" in said[0]
+    assert "got none" in said[0]
     assert "nearer" not in said[0]
     download(tmp_path / "raw", user_folder=tmp_path / "mine" / "1")
     assert held(tmp_path / "raw") == contents
@@ -303,7 +303,7 @@ def test_user_folder_with_links_and_pipes(contents, tmp_path, no_wheel):
     (mine / "nowhere").symlink_to(tmp_path / "nowhere")
     os.mkfifo(mine / "train-images-idx3-ubyte")
     said, _ = refused(tmp_path / "raw", user_folder=mine)
-    assert "came none" in said[0]
+    assert "got none" in said[0]
     fill(tmp_path / "elsewhere", contents)
     (mine / "data").symlink_to(tmp_path / "elsewhere")
     download(tmp_path / "raw", user_folder=mine)
@@ -402,7 +402,7 @@ def test_mirror(contents, tmp_path, mirror):
     ("spoil", "reason"),
     [
         (lambda answer: {"body": answer.body[::-1]}, "Not a gzipped file"),
-        (lambda answer: {"body": gzip.compress(b"other")}, f"came {hashlib.sha256(b'other').hexdigest()}"),
+        (lambda answer: {"body": gzip.compress(b"other")}, f"got {hashlib.sha256(b'other').hexdigest()}"),
         (lambda answer: {"body": answer.body[:-10], "more": 10}, ""),  # the reason depends on Python's version
         (lambda answer: {"more": -10}, "end-of-stream"),
         (lambda answer: {"stall": True}, "timed out"),
