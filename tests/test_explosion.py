@@ -207,7 +207,7 @@ def test_the_length_of_the_weights_changes_probabilities_without_batch_norm_alon
     page.find("[name=scale]").send_keys(Keys.ARROW_RIGHT * 10)
     page.until(lambda: "× 3.162." in page.text(".scaled"))
     page.until(lambda: all(points[-1] != was for points, was in zip(page.points.values(), before, strict=True)))
-    assert page.text(".scaled").startswith(f"At step {page.steps:,} you set the length")
+    assert page.text(".scaled").startswith(f"At step {page.steps:,} you set the norm")
     assert ("Probabilities changed by up to" in page.text(".scaled")) == changes
     for points, was in zip(page.points.values(), before, strict=True):
         assert points[-1]["step"] == was["step"]  # measured again, not trained

@@ -92,7 +92,7 @@ BAD = {
         "expected only what code does not tell",
     ),
     "about what is not there": ({"conclusions": {"l2_vs_none": "better"}}, "expected published numbers of l2 and none"),
-    "trained and not": ({"not_reproduced": "too long"}, "not_reproduced: expected none beside runs"),
+    "trained and not": ({"not_reproduced": "too long"}, "not_reproduced: expected none, since the study has runs"),
     "more images than there are": ({"data": {"train": 50000, "validation": 12000}}, "at most 60000 images"),
     "an unknown rule": ({"settings": GOOD["settings"] | {"shuffle": "sometimes"}}, "runs.bn: shuffle"),
     "an unknown setting": ({"settings": GOOD["settings"] | {"dropout": 0.5}}, "dropout: no such entry"),
@@ -156,7 +156,7 @@ def test_fewer_images_than_a_mini_batch_are_said_before(folder):
         read_yaml("params.yaml") | {"preprocess": read_yaml("params.yaml")["preprocess"] | {"examples": 75}}
     )
     with pytest.raises(
-        InputError, match=r"preprocess.examples: .* 64 images, which run bn of report has; 75 leave it 60"
+        InputError, match=r"preprocess.examples: .* 64 images of run bn of report; with 75 it has 60 to train on"
     ):
         check.main(params)
 
