@@ -115,6 +115,11 @@ def test_there_is_no_reason_for_what_is_supported_or_not_tested():
         assert reasons(word, "disagree", 1.0, bug=True, margin=True) == []
 
 
+@pytest.mark.parametrize(("share", "expected"), [(0.1, ["seed"]), (0.0999, [])])
+def test_one_single_run_study_in_ten_is_enough(share, expected):
+    assert reasons(Word.UNDECIDED, "agree", share, bug=False, margin=False) == expected
+
+
 def test_the_official_test_set_stands_for_our_own():
     ours = measured(l2=0.6)
     for numbers in ours.values():

@@ -166,3 +166,10 @@ def test_more_runs_find_the_better_one_more_often():
     assert shares[10]["a"] == pytest.approx(0.5 + math.erf(10 / np.sqrt(2 * 2 * (50**2 - 1) / 12 / 10)) / 2, abs=0.02)
     assert shares[10]["c"] == 0
     assert sum(shares[2].values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("apart", "expected"), [(1e-6, 1.0), (4e-8, 0.5), (0.0, 0.5)])
+def test_values_that_agree_to_seven_decimals_count_half(apart, expected):
+    measured = {"a": {"mean_W1": np.full(3, 0.5 + apart)}, "b": {"mean_W1": np.full(3, 0.5)}}
+    better = Comparison(of="a/mean_W1", minus="b/mean_W1", low=0.0)
+    assert probability_of_improvement(better, measured, **RULES).estimate == expected

@@ -5,6 +5,7 @@ import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from nnlib import Seeds, Settings, Stopping, Store, TrainingData, source, train_
 from nnlib.data.files import load_metadata, save_tensors
 from nnlib.errors import InputError
 from nnlib.replicas import store
+from nnlib.replicas.train import check_memory
 from nnlib.source import digest
 
 TRAIN, VALIDATION = problem(57), problem(30, seed=1)
@@ -417,3 +419,19 @@ def test_a_notebook_that_imported_other_code_keeps_nothing(tmp_path, quick_pytho
     ran = run_program(tmp_path, PROGRAM)
     assert (ran.returncode, ran.stdout.count("store: not used")) == (0, 1), ran
     assert not entries(tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("batchnorm", "free", "expected"),
+    [
+        ("none", 2**31, "3.0 GiB of memory on cpu, 2.0 GiB are free; about 65 would fit"),
+        ("exact", 2**31, "6.6 GiB of memory on cpu, 2.0 GiB are free; about 30 would fit"),
+        ("none", 1, "3.0 GiB of memory on cpu, 0.0 GiB are free; about 1 would fit"),
+    ],
+)
+def test_replicas_that_do_not_fit_into_memory_are_refused(batchnorm, free, expected, monkeypatch):
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=free))
+    data = SimpleNamespace(train=SimpleNamespace(X=torch.zeros(1)), validation=SimpleNamespace(examples=60_000))
+    settings = Settings(layers_dims=(1000, 4000, 10), batchnorm=batchnorm)
+    with pytest.raises(MemoryError, match=f"^replicas: 100 need about {re.escape(expected)}$"):
+        check_memory([settings], 100, data, torch.device("cpu"), threads=2)

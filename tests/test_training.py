@@ -1,5 +1,7 @@
 """The readable loop: the stopping rule, what is logged, and training against the same training by autograd."""
 
+import inspect
+
 import pytest
 import torch
 from problems import problem
@@ -7,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
 import nnlib
-from nnlib import Seeds, Stopping
+from nnlib import Seeds, Settings, Stopping
 from nnlib.core.seeds import epoch_order
 from nnlib.core.training import StoppingRule, evaluate_cost, l_layer_model, mini_batches
 
@@ -294,3 +296,11 @@ def test_a_batch_may_be_a_single_example_or_all():
     for batch_size, steps in ((1, 3), (3, 1)):
         _, _, records = trained(X, Y, num_iterations=1, batch_size=batch_size, stopping={"eval_every": 1})
         assert column(records, "step") == [*range(1, steps + 1)]
+
+
+def test_the_defaults_are_those_of_the_assignment():
+    given = {name: one.default for name, one in inspect.signature(l_layer_model).parameters.items()}
+    given["epochs"] = given["num_iterations"]
+    expected = {"learning_rate": 0.009, "epochs": 100, "batch_size": 32, "batchnorm": "none", "L2": 0.0}
+    assert {name: given[name] for name in expected} == expected
+    assert {name: getattr(Settings(layers_dims=DIMS), name) for name in expected} == expected

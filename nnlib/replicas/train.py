@@ -358,14 +358,16 @@ def check_memory(
     """Raise a MemoryError if the networks and the passes that run at the same time do not fit."""
     on_cpu = device.type == "cpu"
     examples, bytes_each = data.validation.examples, data.train.X.element_size()
-    weights, passes = 0, []
-    for settings in configurations:
-        dims = settings.layers_dims
-        weights += 2 * replicas * sum(fan_out * (fan_in + 1) for fan_in, fan_out in itertools.pairwise(dims))
-        # A pass over a set holds Z and A of each unit, on a GPU the caches too, with all replicas at the same time.
+    pairs = [pair for settings in configurations for pair in itertools.pairwise(settings.layers_dims)]
+    weights = 2 * replicas * sum(fan_out * (fan_in + 1) for fan_in, fan_out in pairs)
+
+    def of_a_pass(settings: Settings) -> int:
+        """Z and A of each unit, on a GPU the caches too; of a whole set where all its examples are needed at once."""
         whole_set = settings.batchnorm != "none" or not on_cpu
-        passes.append((2 if on_cpu else 3) * (examples if whole_set else 512) * sum(dims[1:]))
-    needed = (weights + (min(threads, replicas) if on_cpu else replicas) * max(passes)) * bytes_each
+        return (2 if on_cpu else 3) * (examples if whole_set else 512) * sum(settings.layers_dims[1:])
+
+    passes = (min(threads, replicas) if on_cpu else replicas) * max(map(of_a_pass, configurations))
+    needed = (weights + passes) * bytes_each
     free = psutil.virtual_memory().available if on_cpu else torch.cuda.mem_get_info(device)[0]
     if needed > free:
         raise MemoryError(
