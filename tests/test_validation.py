@@ -12,7 +12,9 @@ from problems import normal, problem
 from torch.testing import assert_close
 
 import nnlib
+from nnlib.arrays import tensor
 from nnlib.data import dataset
+from nnlib.records import what
 
 DIMS = [6, 5, 4, 3]
 X, Y = problem(8)
@@ -494,3 +496,13 @@ def test_numpys_numbers_are_numbers():
     )
     expected, _ = nnlib.l_layer_model(X, Y, DIMS, 0.5, 1, 4, "exact", 0.5, seed=3)
     assert all(torch.equal(parameters[name], expected[name]) for name in expected)
+
+
+def test_an_array_of_a_mapping_has_its_own_name_in_the_call_that_helps():
+    with pytest.raises(nnlib.InputError, match=r"^parameters: W2: .*; use W2\.astype\(int\), or \.astype\(float\)$"):
+        tensor("parameters: W2", np.array(["7"]))
+
+
+def test_what_is_long_is_told_by_its_ends():
+    assert what("a" * 78) == f"'{'a' * 78}'"
+    assert what("a" * 79) == f"'{'a' * 49} … {'a' * 19}'"
