@@ -324,6 +324,7 @@ def test_poisson_binomial_of_equal_trials_is_binomial():
         tails = [(1 - confidence) / 2, (1 + confidence) / 2]
         assert poisson_binomial_range([0.3] * 99, confidence) == tuple(stats.binom.ppf(tails, 99, 0.3))
     assert poisson_binomial_range([1, 1, 0], 0.95) == (2, 2)
+    assert poisson_binomial_range([0.3] * 7, 1.0) == (0, 7)  # the sums are short of 1 by rounding
 
 
 # Placebos, spread, mistakes, places
@@ -383,6 +384,7 @@ def test_a_spread_by_hand():
     reports = [report(key, {"none": 0.5, "bn": bn}, own, code=code) for key, (code, bn) in printed.items()]
     table = spread_table(reports)
     assert table["source"].tolist() == ["seeds", "protocol", "code"]
+    assert [len(spread_table(reports[:few])) for few in (2, 3)] == [0, 3]
     # Seeds 0.01²; inside the groups (0.0002 + 0.0008) / 2; between them 4 · 0.055², of groups of two.
     variances = np.array([0.0001, 0.0005 - 0.0001, (4 * 0.055**2 - 0.0005) / 2])
     assert table["variance"].to_numpy() == pytest.approx(variances)
