@@ -697,3 +697,11 @@ def test_what_the_reports_do_wrong_has_the_same_name_here():
     names = {mistake for name in TABLE for mistake in known(name)}
     in_code = {name for name, mistake in MISTAKES.items() if mistake.section} | {"large initial weights"}
     assert in_code - {TOO_SMALL} <= names
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "far"),
+    [([1.0, 4.5], [1.0, 5.0], 0.1), ([0.5], [0.0], 0.5), ([np.nan], [np.nan], 0.0), ([np.nan], [1.0], np.inf)],
+)
+def test_a_distance_is_a_share_of_the_largest_entry_unless_all_are_0(got, expected, far):
+    assert distance(np.array(got), np.array(expected)) == pytest.approx(far)
