@@ -24,6 +24,7 @@ import torch
 
 from benchmarks.common import FOLDER, in_words, machine, markdown, spread, warn_if_busy
 from benchmarks.training import Data, autograd
+from nnlib.data.catalogue import split_sizes
 from nnlib.data.files import write_text
 from nnlib.replicas.train import cores
 from stages.parameters import Parameters, check
@@ -104,8 +105,7 @@ def steps(parameters: Parameters) -> dict[int, int]:
     """Gradient steps of one replica in the grid's cells and the four experiments, for each batch size."""
     p = parameters.preprocess
     pool = p.examples or parameters.dataset.pool(p.pool)
-    rest = pool - round(pool * p.test)
-    examples = rest - round(rest * p.validation)
+    examples, *_ = split_sizes(pool, p.test, p.validation)
     grid = parameters.grid
     passes = [(size, epochs) for size in grid.batch_size for epochs in grid.epochs for _ in grid.l2]
     total: dict[int, int] = {}

@@ -47,6 +47,8 @@ def tensor(name: str, value: Any) -> Tensor:
 def _from_array(name: str, value: Any) -> Tensor:
     if hasattr(value, "toarray"):
         raise InputError(f"{name}: expected a dense array, got a sparse one; use {name}.toarray()")
+    if np.ma.is_masked(value):
+        raise InputError(f"{name}: expected an array without masked values, got {what(value)}; use {name}.filled(...)")
     array = None
     try:
         array = np.array(value)

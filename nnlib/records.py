@@ -5,7 +5,7 @@ Without torch or NumPy, which take seconds to import: whoever only checks files 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from difflib import get_close_matches
 from functools import cache
 from types import UnionType
@@ -22,8 +22,11 @@ def _plain(value: Any) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    """An array, a range or the like as a list."""
-    return list(value) if hasattr(value, "__len__") and not isinstance(value, str | Mapping) else value
+    """An array, a range or the like as a list. A set has no order, and bytes are none."""
+    if isinstance(value, Set | bytes | bytearray):
+        raise ValueError("a list")
+    listed = hasattr(value, "__len__") and getattr(value, "ndim", 1) != 0
+    return list(value) if listed and not isinstance(value, str | Mapping) else value
 
 
 # Whole numbers fit 64 bits, as tensors and files have them. None of these takes True, "3" or, for a whole number, 3.0.
@@ -33,6 +36,8 @@ Count = Annotated[Int, Field(ge=1, lt=2**63)]
 NotNegativeInt = Annotated[Int, Field(ge=0, lt=2**63)]
 # So that seed + k has 64 bits, too.
 Seed = Annotated[Int, Field(ge=0, lt=2**62)]
+# What torch's generator on the CPU tells apart.
+SplitSeed = Annotated[Int, Field(ge=0, lt=2**32)]
 SeedList = Annotated[tuple[Seed, ...], Field(min_length=1), BeforeValidator(_listed)]
 CountList = Annotated[tuple[Count, ...], BeforeValidator(_listed)]
 Positive = Annotated[Float, Field(gt=0)]
@@ -165,7 +170,7 @@ def _bare(schema: Any) -> Any:
 
 def what(value: Any) -> str:
     """What came, in a few words, for a message: of an array its type and shape."""
-    if getattr(value, "shape", None):
+    if not isinstance(value, type) and getattr(value, "shape", None):
         kind = str(getattr(value, "dtype", type(value).__name__)).removeprefix("torch.")
         return f"{kind} {tuple(value.shape)}"
     text = " ".join(repr(value).split())

@@ -4,6 +4,7 @@ The first stage, so that a parameter that is refused costs nothing: DVC removes 
 it again, and this one writes nothing of value.
 """
 
+from nnlib.data.catalogue import split_sizes
 from nnlib.errors import InputError
 from nnlib.evidence.study import Study, fewest_replicas
 from stages.configurations import cells, explanations
@@ -12,6 +13,7 @@ from stages.paths import CHANCE, CHECKED, EXPLANATIONS, GRID, STUDIES, STUDIES_R
 from stages.program import run
 from stages.studies import load_others, load_study
 
+SEEDS = 2**62  # a seed is below
 # Of reports/runs, where each run of the study has a folder, too.
 RUN_FOLDERS = (GRID, EXPLANATIONS, CHANCE, STUDIES_RUNS)
 
@@ -19,6 +21,7 @@ RUN_FOLDERS = (GRID, EXPLANATIONS, CHANCE, STUDIES_RUNS)
 def main(params: Parameters) -> None:
     study, others = load_study(), load_others()
     study.check_data(params.dataset, study.configurations(params.common()) | explanations(params, study))
+    check_sizes(study, params)
     study.check_claims(cells(params))
     for explanation in study.explanations:
         if explanation.change and explanation.change not in params.explanations.changes:
@@ -53,6 +56,32 @@ def main(params: Parameters) -> None:
     if params.replicas < needed:
         print(f"replicas: {params.replicas} decide no claim of the study; that takes at least {needed}")
     CHECKED.write_text("Parameters and studies fit together.\n", encoding="utf-8")
+
+
+def check_sizes(study: Study, params: Parameters) -> None:
+    """That the seeds are within their bounds, and the training set is large enough for every mini-batch.
+
+    Raises
+    ------
+    InputError
+        If not; the message names the parameter, and the run if there is one.
+    """
+    if params.seed + params.replicas > SEEDS:
+        raise InputError(f"seed: expected at most {SEEDS - params.replicas}, so that all have one, got {params.seed}")
+    if params.preprocess.seed in params.chance.split_seeds:
+        raise InputError(f"chance.split_seeds: expected others than preprocess.seed, got {params.preprocess.seed}")
+    split = params.preprocess
+    examples = split.examples or params.dataset.pool(split.pool)
+    sizes = dict(zip(("train", "validation", "test"), split_sizes(examples, split.test, split.validation), strict=True))
+    if empty := [name for name, size in sizes.items() if size < 1]:
+        raise InputError(f"preprocess: expected images for every set, got none for {' and '.join(empty)}")
+    configurations = cells(params) | study.configurations(params.common()) | explanations(params, study)
+    for key, settings in configurations.items():
+        batch, most = settings.batch_size, sizes["train"]
+        if batch > most:
+            raise InputError(f"{key}: batch_size: expected at most the {most} training images, got {batch}")
+        if not settings.epochs:
+            raise InputError(f"{key}: epochs: expected at least 1, got 0")
 
 
 def check_freeze(study: Study, params: Parameters) -> None:

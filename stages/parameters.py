@@ -22,7 +22,7 @@ from nnlib.core.settings import (
 from nnlib.data.catalogue import DATASETS, DataSet
 from nnlib.errors import InputError
 from nnlib.evidence.study import Name
-from nnlib.records import Count, Fraction, Int, NotNegative, NotNegativeInt, Record, Seed, Text, explain
+from nnlib.records import Count, Fraction, Int, NotNegative, NotNegativeInt, Record, Seed, SplitSeed, Text, explain
 from stages.paths import PARAMETERS
 from stages.yaml_files import read_yaml
 
@@ -46,7 +46,7 @@ class Preprocess(Record):
     examples: NotNegativeInt
     test: Fraction
     validation: Fraction
-    seed: Seed
+    seed: SplitSeed
 
 
 def _dataset(name: Any) -> DataSet:
@@ -82,7 +82,7 @@ class Explanations(Record):
 
 
 class Chance(Record):
-    split_seeds: list[Seed]
+    split_seeds: Annotated[list[SplitSeed], AfterValidator(_different)]
     split_replicas: Replicas
     crossed: Annotated[Int, Field(ge=2, le=1000)]
 

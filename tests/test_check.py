@@ -520,7 +520,9 @@ def test_what_people_call_things(source):
         ("def relu(Z, foo):\n    return Z", "foo"),
         ("def relu():\n    return 0", ""),
         ("def relu(Z):\n    exit()", "SystemExit"),
+        ("def relu(Z):\n    import numpy\n    return numpy.array(['relu'])", ""),
         ("class relu:\n    pass", None),
+        ("from torch import relu", None),
         ("relu = 3", None),
     ],
 )
@@ -626,6 +628,8 @@ def test_a_notebook(tmp_path):
         ("markdown", "# Mine"),
         ("code", code),
         ("code", "this is no Python"),
+        ("code", "remainder = (7\n% 4)\nsigmoid = lambda Z: (1 / (1 + np.exp(-Z)), Z)"),
+        ("code", "np.maximum?\nfiles = !ls\ndef compute_cost(AL, Y):\n    return 7"),
         ("code", "def relu(Z):\n    return abs(Z), Z"),
     ]
     notebook = {"cells": [{"cell_type": kind, "source": text.splitlines(keepends=True)} for kind, text in cells]}
@@ -633,6 +637,7 @@ def test_a_notebook(tmp_path):
     report = check_files([tmp_path])
     status = {one.function: one.status for one in report.verdicts}
     assert (status["relu"], status["softmax"], status["linear_activation_forward"]) == ("different", "right", "right")
+    assert (status["sigmoid"], status["compute_cost"]) == ("right", "different")
 
 
 def test_what_cannot_be_imported_is_named_where_it_is_used(tmp_path):
@@ -660,9 +665,16 @@ def test_exit_status(tmp_path, quick_python):
 def test_files_that_cannot_be_read(tmp_path, quick_python, name, text):
     if text is not None:
         (tmp_path / name).write_text(text)
-    with pytest.raises(InputError, match=name):
-        check_files([tmp_path / name])
+    for files in ([tmp_path / name], tmp_path / name, [SOLUTIONS / "rows.py", str(tmp_path / name)]):
+        with pytest.raises(InputError, match=name):
+            check_files(files)
     assert command(tmp_path / name).returncode == 2
+
+
+def test_a_function_that_is_not_written_yet_spoils_no_other():
+    functions = {"initialize_parameters": lambda layers_dims: None, "relu": lambda Z: np.maximum(Z, 0)}
+    status = {one.function: one.status for one in check(functions).verdicts}
+    assert (status["initialize_parameters"], status["relu"]) == ("not judged", "right")
 
 
 def test_the_table_leads_to_the_formulas():

@@ -163,3 +163,24 @@ def test_load_mnist_of_another_file_says_what_came(tmp_path):
 def test_a_mistake_is_named(mistake, argument):
     with pytest.raises(ValueError, match=f"^({argument})"):
         mistake()
+
+
+def test_seeds_that_torch_would_not_tell_apart_are_refused():
+    assert dataset.split(9, 0.2, 0.2, 2**32 - 1)["train"].tolist() != dataset.split(9, 0.2, 0.2, 0)["train"].tolist()
+    with pytest.raises(InputError, match=r"^seed: expected a number below 4294967296, got 4294967296$"):
+        dataset.split(9, 0.2, 0.2, 2**32)
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        (
+            np.ones((2, 3, 3), bool),
+            r"images: expected grey levels from 0 to 255, got bool \(2, 3, 3\); use images \* 255",
+        ),
+        (np.ma.array(np.ones((1, 2, 2)), mask=np.eye(2)), r"images: expected an array without masked values, .*filled"),
+    ],
+)
+def test_what_only_seems_to_be_grey_levels(images, expected):
+    with pytest.raises(InputError, match=expected):
+        dataset.normalize(images)

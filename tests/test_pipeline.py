@@ -418,6 +418,28 @@ def test_what_does_not_fit_together_is_one_line_before_anything(file, old, new, 
         check.main(parameters.load())
 
 
+@pytest.mark.parametrize(
+    ("update", "says"),
+    [
+        ({"batch_size": 38_401}, r"experiment-1: batch_size: expected at most the 38400 training images, got 38401"),
+        ({"grid": {"batch_size": [32, 50_000]}}, r"grid-b50000-e50-l0.01: batch_size: expected at most the 38400"),
+        (
+            {"explanations": {"changes": {"shuffled-once": {"epochs": 0}}}},
+            r"shuffled-once/.*: epochs: expected at least 1",
+        ),
+        ({"preprocess": {"test": 1e-9}}, r"preprocess: expected images for every set, got none for test"),
+        ({"seed": 2**62 - 1}, r"seed: expected at most"),
+        ({"chance": {"split_seeds": [0]}}, r"chance.split_seeds: expected others than preprocess.seed, got 0"),
+        ({"chance": {"split_seeds": [1, 1]}}, r"params\.yaml: chance\.split_seeds: expected values that differ"),
+    ],
+    ids=str,
+)
+def test_what_a_later_stage_would_refuse_is_refused_before_dvc_removes_its_results(update, says, in_a_copy):
+    Project(in_a_copy, in_a_copy).set(**update)
+    with pytest.raises(InputError, match=f"^{says}"):
+        check.main(parameters.load())
+
+
 def test_check_reads_no_drawing_code_and_no_torch():
     program = (
         "import sys, stages.check; print([name for name in ('torch', 'numpy', 'matplotlib') if name in sys.modules])"

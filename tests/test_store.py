@@ -435,3 +435,21 @@ def test_replicas_that_do_not_fit_into_memory_are_refused(batchnorm, free, expec
     settings = Settings(layers_dims=(1000, 4000, 10), batchnorm=batchnorm)
     with pytest.raises(MemoryError, match=f"^replicas: 100 need about {re.escape(expected)}$"):
         check_memory([settings], 100, data, torch.device("cpu"), threads=2)
+
+
+def test_data_that_is_changed_in_place_is_not_kept_under_what_it_was(tmp_path):
+    X, Y = problem(8)
+    data, settings = TrainingData((X, Y), (X.clone(), Y), [6, 3]), Settings(layers_dims=(6, 3), epochs=1, batch_size=4)
+    dict(train_configurations(data, {1: settings.replace(epochs=0)}, [0], store=Store(tmp_path)))
+    X.sub_(X.mean())
+    with pytest.raises(InputError, match=r"^X, Y: expected to be as they were given, got changed in place"):
+        dict(train_configurations(data, {1: settings}, [1], store=Store(tmp_path)))
+
+
+def test_a_stored_run_has_its_parameters_in_the_order_of_the_layers(tmp_path):
+    dims = (6, *[3] * 10, 3)
+    X, Y = problem(8)
+    settings = Settings(layers_dims=dims, epochs=1, batch_size=4)
+    trained, stored = (train_replicas((X, Y), (X, Y), settings, [0], store=Store(tmp_path)) for _ in range(2))
+    assert list(stored.parameters) == list(trained.parameters)
+    assert list(trained.parameters)[:4] == ["W1", "b1", "W2", "b2"]

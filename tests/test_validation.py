@@ -506,3 +506,31 @@ def test_an_array_of_a_mapping_has_its_own_name_in_the_call_that_helps():
 def test_what_is_long_is_told_by_its_ends():
     assert what("a" * 78) == f"'{'a' * 78}'"
     assert what("a" * 79) == f"'{'a' * 49} … {'a' * 19}'"
+
+
+@pytest.mark.parametrize("seeds", [{0, 1}, b"ab", pd.DataFrame([7, 8]), np.array(3), nnlib.Seeds(0, 1)], ids=str)
+def test_seeds_are_a_list(seeds):
+    settings = nnlib.Settings(layers_dims=DIMS, epochs=1, batch_size=4)
+    with pytest.raises(nnlib.InputError, match=r"^seeds: expected a list of one seed or more"):
+        nnlib.train_replicas((X, Y), (X, Y), settings, seeds)
+
+
+@pytest.mark.parametrize("dims", [{784, 20, 10}, b"ab", np.array(4)], ids=str)
+def test_layers_have_an_order(dims):
+    with pytest.raises(nnlib.InputError, match=r"^layers_dims: expected"):
+        nnlib.Settings(layers_dims=dims)
+
+
+def test_no_configuration_is_refused():
+    with pytest.raises(nnlib.InputError, match=r"^configurations: expected one or more, got none$"):
+        dict(nnlib.train_configurations(nnlib.TrainingData((X, Y), (X, Y), DIMS), {}, [0]))
+
+
+def test_numbers_that_the_precision_cannot_hold_are_refused():
+    with pytest.raises(nnlib.InputError, match=r"X: expected numbers that float32 .* can hold, got .*e\+300$"):
+        nnlib.TrainingData((X.float(), Y), (X * 1e300, Y), DIMS)
+
+
+def test_a_class_is_told_by_its_name():
+    with pytest.raises(nnlib.InputError, match=r"^dtype: expected torch.float32 or torch.float64, got <class"):
+        nnlib.initialize_parameters(DIMS, dtype=np.float32)

@@ -58,7 +58,7 @@ def check(solution: ModuleType | Mapping[str, Any]) -> Report:
         return Report(getattr(solution, "__name__", "solution"), list(Judge(names).verdicts()))
 
 
-def check_files(files: Sequence[str | Path], seconds: float = 60) -> Report:
+def check_files(files: str | Path | Sequence[str | Path], seconds: float = 60) -> Report:
     """The same for the files of one solution, scripts or notebooks, in a process of its own.
 
     Parameters
@@ -71,11 +71,12 @@ def check_files(files: Sequence[str | Path], seconds: float = 60) -> Report:
     InputError
         If there is no such file, or Python cannot read it.
     """
-    paths = [Path(file).resolve() for file in files]
-    paths = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
-    paths = [path for path in paths if path.suffix in (".py", ".ipynb")]
-    if not paths:
-        raise InputError(f"files: expected scripts or notebooks, got {', '.join(map(str, files)) or 'none'}")
+    given = [Path(file).resolve() for file in ([files] if isinstance(files, str | Path) else files)]
+    paths = [file for path in given for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    paths = [path for path in paths if path in given or (path.suffix in (".py", ".ipynb") and path.name[0] != ".")]
+    wrong = [path.name for path in paths if path.suffix not in (".py", ".ipynb") or not path.is_file()]
+    if wrong or not paths:
+        raise InputError(f"files: expected scripts or notebooks, got {', '.join(wrong) or 'none'}")
     for path in paths:
         statements(path)
     failed: dict[str, str] = {}
@@ -133,10 +134,12 @@ def undisturbed() -> Iterator[None]:
         for one in (redirect_stdout(nowhere), redirect_stderr(nowhere), torch.random.fork_rng([])):
             stack.enter_context(one)
         stack.enter_context(warnings.catch_warnings(action="ignore"))
-        yield
-    random.setstate(states[0])
-    np.random.set_state(states[1])
-    torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            torch.set_num_threads(threads)
 
 
 class _Callable(ModuleType):

@@ -79,6 +79,8 @@ class Solution:
 
     def __init__(self, namespace: Mapping[str, Any], skip: Collection[str] = ()) -> None:
         routines = methods(namespace) | {name: one for name, one in namespace.items() if inspect.isroutine(one)}
+        # A built-in function, such as torch.sigmoid, does not say what it takes.
+        routines = {name: one for name, one in routines.items() if not inspect.isbuiltin(one)}
         patterns = {
             name: entry.get("called", name.replace("_", "_?")) for name, entry in TABLE.items() if name not in skip
         }
@@ -93,7 +95,7 @@ class Solution:
         self.rows, self.coarse = False, set[str]()
         self.kinds: list[Any] = [None, torch.float64, torch.float32]
         if "initialize_parameters" in self.functions:
-            W = next(arrays(self.parameters([(np.zeros((3, 4)), np.zeros((3, 1)))])))
+            W = next(arrays(self.parameters([(np.zeros((3, 4)), np.zeros((3, 1)))])), None)
             self.kinds = self.kinds[1:] if isinstance(W, Tensor) else self.kinds[:1]
 
     def _slots(self, name: str) -> Iterator[Slot]:
@@ -223,7 +225,11 @@ def arrays(value: Any) -> Iterator[Any]:
     if isinstance(value, Mapping | list | tuple):
         for one in value.values() if isinstance(value, Mapping) else value:
             yield from arrays(one)
-    elif isinstance(value, Array | Tensor | int | float | np.number):
+    elif (
+        isinstance(value, int | float | np.number)
+        or (isinstance(value, Array) and value.dtype.kind in "biuf")
+        or (isinstance(value, Tensor) and value.layout is torch.strided and value.device.type != "meta")
+    ):
         yield value
 
 

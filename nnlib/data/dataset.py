@@ -9,9 +9,10 @@ import torch
 from torch import Generator, Tensor
 
 from nnlib.arrays import ArrayLike, tensor
+from nnlib.data.catalogue import split_sizes
 from nnlib.data.files import load_tensors
 from nnlib.errors import InputError
-from nnlib.records import Count, Fraction, NotNegativeInt, Seed, checked, what
+from nnlib.records import Count, Fraction, NotNegativeInt, SplitSeed, checked, what
 from nnlib.validation import choose, naming, pair
 
 CLASSES = 10
@@ -34,6 +35,8 @@ def normalize(images: ArrayLike) -> Tensor:
 def grey_levels(name: str, images: ArrayLike) -> Tensor:
     """The images as a tensor, if their numbers are from 0 to 255, not yet divided by 255."""
     images = numbers(name, images)
+    if images.dtype == torch.bool:
+        raise InputError(f"{name}: expected grey levels from 0 to 255, got {what(images)}; use {name} * 255")
     lowest, highest = (extreme.item() for extreme in images.aminmax())
     divided = images.is_floating_point() and 0 < highest <= 1
     if not (lowest >= 0 and highest <= 255) or divided:
@@ -76,7 +79,8 @@ def numbers(name: str, values: ArrayLike, *axes: str) -> Tensor:
     """The values as a tensor, if there are any, and as many axes as are named."""
     values = tensor(name, values)
     if not values.numel() or (axes and values.ndim != len(axes)):
-        expected = f"{axes}, none of them 0".replace("'", "") if axes else "one or more numbers"
+        empty = "" if values.numel() else ", none of them 0"
+        expected = f"{axes}".replace("'", "") + empty if axes else "one or more numbers"
         raise InputError(f"{name}: expected {expected}, got {tuple(values.shape)}")
     return values
 
@@ -100,15 +104,18 @@ def split(examples: int, test: float, validation: float, seed: int) -> dict[str,
     """
     examples = checked("examples", examples, NotNegativeInt)
     test, validation = checked("test", test, Fraction), checked("validation", validation, Fraction)
-    order = torch.randperm(examples, generator=Generator("cpu").manual_seed(checked("seed", seed, Seed)), device="cpu")
-    tests = round(examples * test)
-    validations = round((examples - tests) * validation)
-    parts = order.split([examples - tests - validations, validations, tests])
+    sizes = split_sizes(examples, test, validation)
+    parts = _order(examples, seed).split(list(sizes))
     names = ("train", "validation", "test")
     for name, part in zip(names, parts, strict=True):
         if not len(part):
             raise InputError(f"{name}: the split leaves it no example out of {examples}")
     return dict(zip(names, parts, strict=True))
+
+
+def _order(examples: int, seed: int) -> Tensor:
+    generator = Generator("cpu").manual_seed(checked("seed", seed, SplitSeed))
+    return torch.randperm(examples, generator=generator, device="cpu")
 
 
 def preprocess(
@@ -201,7 +208,7 @@ def report_sets(
         raise InputError(
             f"training, validation: expected at most {len(images)} images together, got {training} and {validation}"
         )
-    order = torch.randperm(len(images), generator=Generator("cpu").manual_seed(seed), device="cpu")
+    order = _order(len(images), seed)
     first, second = order[:training], order[training : training + validation]
     tests = test or len(official[0])
     parts = {

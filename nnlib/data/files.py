@@ -110,4 +110,6 @@ def load_metadata(path: str | Path) -> dict[str, str]:
 
 
 def _damaged(path: str | Path, error: SafetensorError) -> InputError:
-    return InputError(f"{path} is damaged ({error}); delete it and run `dvc repro` again")
+    return InputError(
+        f"{path} is damaged or no safetensors file ({error}); delete it, if the pipeline made it, and run `dvc repro`"
+    )

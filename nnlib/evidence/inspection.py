@@ -46,13 +46,15 @@ def step_cosine(
 
     Returns
     -------
-    From −1 to 1; NaN where the gradient is 0.
+    From −1 to 1; NaN where the gradient is 0, or there is no hidden layer.
     """
+    layer = len(parameters) // 2 - 1 if layer is None else layer
+    if not layer:
+        return np.nan
     X, Y = examples
     parameters = _doubles(parameters)
     AL, caches = l_model_forward(X.double(), parameters, **settings.operations())
     grads = l_model_backward(AL, Y.double(), caches, **settings.operations())
-    layer = len(parameters) // 2 - 1 if layer is None else layer
     weights, gradient = (
         np.concatenate([values[f"{name}{layer}"].numpy().ravel() for name in names])
         for values, names in ((parameters, ("W", "b")), (grads, ("dW", "db")))

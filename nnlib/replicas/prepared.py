@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from nnlib.core.training import check_set
+from nnlib.errors import InputError
+from nnlib.records import what
 from nnlib.validation import pair
 
 if TYPE_CHECKING:
@@ -36,6 +38,18 @@ class PreparedSet:
         precision = X.dtype if like is None else like.X.dtype
         self.X: Tensor = X.to("cpu", precision)
         self.Y: Tensor = Y.to("cpu", precision)
+        if self.X.dtype != X.dtype and not bool(self.X.isfinite().all()):
+            raise InputError(f"X: expected numbers that {what(self.X)} can hold, got {X.abs().max():g}")
+        self._versions = self._now()
+
+    def _now(self) -> list[int]:
+        """How often each tensor was changed in place, which torch counts except in inference mode."""
+        return [0 if array.is_inference() else array._version for array in (self.X, self.Y)]
+
+    def check_unchanged(self) -> None:
+        """Raise an InputError if a tensor is not as it was given: what was computed from it would not belong to it."""
+        if self._now() != self._versions:
+            raise InputError("X, Y: expected to be as they were given, got changed in place; give a copy (X.clone())")
 
     @property
     def examples(self) -> int:
@@ -44,6 +58,7 @@ class PreparedSet:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of X and Y, their types and shapes."""
+        self.check_unchanged()
         found = hashlib.sha256()
         for array in (self.X, self.Y):
             found.update(f"{array.dtype} {tuple(array.shape)}".encode())
@@ -55,4 +70,5 @@ class PreparedSet:
         # Numba takes a quarter of a second to import; if all is in the store, nobody waits for it.
         from nnlib.engine.layout import to_csr
 
+        self.check_unchanged()
         return to_csr(self.X, self.Y)

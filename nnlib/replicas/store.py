@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +123,7 @@ class Shelf:
         for epochs in sorted((epochs for epochs in paths if epochs <= settings.epochs), reverse=True):
             path = paths[epochs]
             try:
-                tensors, metadata = load_tensors(path), load_metadata(path)
+                tensors, metadata = in_layers(load_tensors(path)), load_metadata(path)
                 run = Run.from_tensors(tensors)
                 if (metadata.get("key"), metadata.get("sha256"), run.epoch) != (key, digest(tensors), epochs):
                     raise InputError("it is not what it says")
@@ -142,6 +143,12 @@ class Shelf:
             self.say(f"store: not used ({error})")
         except OSError as error:
             self.say(f"store: replicas are not kept ({error.strerror or error})")
+
+
+def in_layers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors layer by layer, W1, b1, W2, ..., as training has them; a file has them by name."""
+    layer = re.compile(r"\d+$")
+    return dict(sorted(tensors.items(), key=lambda item: int(found[0]) if (found := layer.search(item[0])) else 0))
 
 
 def identity(settings: Settings) -> Settings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import psutil
@@ -176,7 +176,10 @@ def train_configurations(
         if (settings.layers_dims[0], settings.layers_dims[-1]) != data.ends:
             raise InputError(f"layers_dims: expected {data.ends} at the ends, got {settings.layers_dims}")
         check_batches(settings, data.train.examples)
-    if isinstance(seeds, str | Mapping) or not hasattr(seeds, "__len__") or not len(seeds):
+    if not configurations:
+        raise InputError("configurations: expected one or more, got none")
+    one_axis = hasattr(seeds, "__len__") and getattr(seeds, "ndim", 1) == 1
+    if not one_axis or isinstance(seeds, str | bytes | Mapping | Set | Seeds) or not len(seeds):
         raise InputError(f"seeds: expected a list of one seed or more, got {what(seeds)}")
     check_memory(list(configurations.values()), len(seeds), data, device, threads)
     with naming("seeds"):
