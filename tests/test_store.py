@@ -437,10 +437,11 @@ def test_replicas_that_do_not_fit_into_memory_are_refused(batchnorm, free, expec
         check_memory([settings], 100, data, torch.device("cpu"), threads=2)
 
 
-def test_data_that_is_changed_in_place_is_not_kept_under_what_it_was(tmp_path):
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_data_that_is_changed_in_place_is_not_kept_under_what_it_was(epochs, tmp_path):
     X, Y = problem(8)
     data, settings = TrainingData((X, Y), (X.clone(), Y), [6, 3]), Settings(layers_dims=(6, 3), epochs=1, batch_size=4)
-    dict(train_configurations(data, {1: settings.replace(epochs=0)}, [0], store=Store(tmp_path)))
+    dict(train_configurations(data, {1: settings.replace(epochs=epochs)}, [0], store=Store(tmp_path)))
     X.sub_(X.mean())
     with pytest.raises(InputError, match=r"^X, Y: expected to be as they were given, got changed in place"):
         dict(train_configurations(data, {1: settings}, [1], store=Store(tmp_path)))

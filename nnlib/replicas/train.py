@@ -196,6 +196,8 @@ def _train(
     store: Store | None,
     progress: Progress | None,
 ) -> Iterator[tuple[Any, Run]]:
+    data.train.check_unchanged()
+    data.validation.check_unchanged()
     # Those that differ in their epochs alone together: settings without epochs → epochs → keys.
     groups: dict[Settings, dict[int, list[Any]]] = defaultdict(dict)
     for key, settings in configurations.items():
