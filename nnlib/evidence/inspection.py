@@ -33,7 +33,7 @@ def step_cosine(
 ) -> float:
     """The cosine between a layer's weights and biases and the gradient step of the cross-entropy that changes them.
 
-    With batch norm a hidden layer gives the same output if its W and b are multiplied by the same factor. In
+    After ReLU, batch norm gives the same output if W and b of the layer are multiplied by the same positive factor. In
     that direction the true derivative is therefore 0, but for ε, and so is the cosine. Where it is above 0, steps make
     the layer longer.
 
