@@ -54,8 +54,8 @@ def main() -> None:
     printed = study.seconds[str(bn)] / study.seconds[str(none)] - 1
     header = ("code", *(f"{study.runs[run].label}, µs a step" for run in study.experiments), "batch norm adds")
     text = (
-        f"{chosen.rounds} alternating rounds, {chosen.steps} steps of batch 32, one network in one thread; medians. In "
-        f"the study, batch norm added {printed:.0%}.\n{in_words(machine())}\n\n" + markdown(header, rows)
+        f"{chosen.rounds} rounds in turn, {chosen.steps} steps of batch 32, one network in one thread; medians. The "
+        f"study's own seconds: {printed:+.0%}.\n{in_words(machine())}\n\n" + markdown(header, rows)
     )
     write_text(FOLDER / "batchnorm_time.md", text)
     print(text)

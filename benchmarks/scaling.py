@@ -73,12 +73,12 @@ def main() -> None:
         speeds.append((name, f"{middle:.0f}", f"{low:.0f}–{high:.0f}"))
     growth = (
         f"`train_replicas` with an evaluation of 9,600 images every 100 steps, {cores()} threads, medians of {rounds} "
-        f"alternating rounds.\n{in_words(machine())}\n\n"
+        f"rounds in turn.\n{in_words(machine())}\n\n"
         + markdown(("replicas", "epochs", "examples", "seconds", "min–max", "µs per replica and step"), rows)
     )
     places_table = (
         f"Training of {REPLICAS} replicas at a time, {EPOCHS} epochs each on 38,400 examples, including evaluations: "
-        f"medians of {rounds} alternating rounds.\n{in_words(machine())}\n\n"
+        f"medians of {rounds} rounds in turn.\n{in_words(machine())}\n\n"
         + markdown(("where", "replicas per minute", "min–max"), speeds)
     )
     write_text(FOLDER / "scaling.md", growth)
