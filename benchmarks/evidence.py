@@ -4,8 +4,8 @@
 
 Families of claims are drawn from the committed tables: in each sample seeds are drawn with replacement, with all their
 numbers, so that the comparisons depend on each other as ours do. What is true is set: the values of a comparison get a
-known median, and for each seed a coin says whether its values are mirrored at the medians. The rules of the first version
-stand beside, and the usual bootstrap.
+known median, and for each seed a coin says whether its values are mirrored at the medians. The rules of the first
+version stand beside, and the usual bootstrap.
 """
 
 from __future__ import annotations
