@@ -151,14 +151,13 @@ def test_names_that_our_own_folders_have_are_refused(folder):
 
 
 def test_fewer_images_than_a_mini_batch_are_said_before(folder):
-    dump(GOOD, STUDIES / "report.yaml")
-    params = parameters.check(
-        read_yaml("params.yaml") | {"preprocess": read_yaml("params.yaml")["preprocess"] | {"examples": 75}}
-    )
+    dump(GOOD | {"settings": GOOD["settings"] | {"batch_size": 128}}, STUDIES / "report.yaml")
+    raw = read_yaml("params.yaml")
+    few = {"preprocess": raw["preprocess"] | {"examples": 150}, "grid": raw["grid"] | {"batch_size": [32]}}
     with pytest.raises(
-        InputError, match=r"preprocess.examples: .* 64 images of run bn of report; with 75 it has 60 to train on"
+        InputError, match=r"preprocess.examples: .* 128 images of run bn of report; with 150 it has 120 to train on"
     ):
-        check.main(params)
+        check.main(parameters.check(raw | few))
 
 
 @pytest.mark.parametrize(
