@@ -63,9 +63,9 @@ def statements(file: Path) -> list[ast.stmt]:
         ) from None
     found = []
     for cell in cells:
-        for text in (cell, re.sub(MAGIC, r"\1pass", cell)):
+        for code in (cell, re.sub(MAGIC, r"\1pass", cell)):
             with suppress(SyntaxError):
-                found += ast.parse(text).body
+                found += ast.parse(code).body
                 break
     return found
 
