@@ -34,8 +34,8 @@ Int = Annotated[int, Field(strict=True), BeforeValidator(_plain)]
 Float = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_plain)]
 Count = Annotated[Int, Field(ge=1, lt=2**63)]
 NotNegativeInt = Annotated[Int, Field(ge=0, lt=2**63)]
-# So that seed + k has 64 bits, too.
-Seed = Annotated[Int, Field(ge=0, lt=2**62)]
+SEEDS = 2**62  # so that seed + k has 64 bits, too
+Seed = Annotated[Int, Field(ge=0, lt=SEEDS)]
 # What torch's generator on the CPU tells apart.
 SplitSeed = Annotated[Int, Field(ge=0, lt=2**32)]
 SeedList = Annotated[tuple[Seed, ...], Field(min_length=1), BeforeValidator(_listed)]

@@ -7,13 +7,13 @@ it again, and this one writes nothing of value.
 from nnlib.data.catalogue import split_sizes
 from nnlib.errors import InputError
 from nnlib.evidence.study import Study, fewest_replicas
+from nnlib.records import SEEDS
 from stages.configurations import cells, explanations
 from stages.parameters import Parameters
 from stages.paths import CHANCE, CHECKED, EXPLANATIONS, GRID, STUDIES, STUDIES_RUNS, STUDY, TOGETHER
 from stages.program import run
 from stages.studies import load_others, load_study
 
-SEEDS = 2**62  # a seed is below
 # Of reports/runs, where each run of the study has a folder, too.
 RUN_FOLDERS = (GRID, EXPLANATIONS, CHANCE, STUDIES_RUNS)
 
