@@ -34,8 +34,13 @@ def tensor(name: str, value: Any) -> Tensor:
     """Real numbers as a tensor of their own type: a tensor as it is, all else as a copy on the CPU."""
     if not isinstance(value, Tensor):
         value = _from_array(name, value)
+    variable = name.split(": ")[-1]
+    if value.is_nested:
+        raise InputError(f"{name}: expected one tensor, got a nested one; use torch.stack({variable}.unbind())")
     if value.layout is not torch.strided:
-        raise InputError(f"{name}: expected a dense array, got a sparse one; use {name}.to_dense()")
+        raise InputError(f"{name}: expected a dense array, got {value.layout}; use {variable}.to_dense()")
+    if value.is_meta:
+        raise InputError(f"{name}: expected an array of numbers, got a tensor on the device meta, which has none")
     if value.is_complex():
         raise InputError(f"{name}: expected an array of real numbers, got {what(value)}")
     if value.dtype in (torch.uint16, torch.uint32, torch.uint64):
@@ -68,6 +73,9 @@ def _array_of(name: str, value: Any) -> str:
 
 def floats(named: Mapping[str, Any]) -> list[Tensor]:
     """Arrays as tensors of one precision on one device; those that are called Y may be whole numbers."""
+    devices = {str(value.device) if isinstance(value, Tensor) else "cpu" for value in named.values()}
+    if len(devices) > 1:
+        raise InputError(f"{', '.join(named)}: expected arrays on one device, got {' and '.join(sorted(devices))}")
     tensors = {name: tensor(name, value) for name, value in named.items()}
     precisions = set()
     for name, value in tensors.items():
@@ -75,13 +83,11 @@ def floats(named: Mapping[str, Any]) -> list[Tensor]:
             continue
         if value.dtype not in PRECISIONS:
             array = _array_of(name, named[name])
-            numbers = f"; grey levels from 0 to 255 as {array} / 255, other whole numbers as {array} * 1.0"
-            got = f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
-            end = "" if value.is_floating_point() else numbers
-            raise InputError(f"{name}: expected float32 or float64, got {got}{end}")
+            end = f"grey levels from 0 to 255 as {array} / 255, other whole numbers as {array} * 1.0"
+            if value.is_floating_point():
+                end = f"use {array}.float()" if isinstance(named[name], Tensor) else f"use {array}.astype('float32')"
+            raise InputError(f"{name}: expected float32 or float64, got {what(value)}; {end}")
         if hasattr(named[name], "dtype") or hasattr(named[name], "dtypes"):
             precisions.add(value.dtype)
-    if len(devices := {str(value.device) for value in tensors.values()}) > 1:
-        raise InputError(f"{', '.join(named)}: expected arrays on one device, got {' and '.join(sorted(devices))}")
     common = torch.float64 if torch.float64 in precisions else torch.float32
     return [value.to(common) for value in tensors.values()]

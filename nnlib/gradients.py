@@ -227,8 +227,11 @@ def _numbers(what: str, value: Any, *, shape: tuple[int, ...] | None = None, exa
         raise InputError(f"{what}: expected float64, since inputs are float64, got {array.dtype}")
     if shape is not None and array.shape != shape:
         raise InputError(f"{what}: expected shape {shape}, got {array.shape}")
-    if not array.size or not np.isfinite(array).all():
-        raise InputError(f"{what}: expected one or more finite numbers, got {array}")
+    if not array.size:
+        raise InputError(f"{what}: expected one number or more, got none")
+    wrong = array[~np.isfinite(array)]
+    if wrong.size:
+        raise InputError(f"{what}: expected finite numbers, got {wrong.size} of {array.size} that are not: {wrong[0]}")
     return array.astype(float, order="C")
 
 

@@ -22,8 +22,8 @@ def _plain(value: Any) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    """An array, a range or the like as a list. A set has no order, and bytes are none."""
-    if isinstance(value, Set | bytes | bytearray):
+    """An array, a range or the like as a list. A set has no order, bytes are none, nor is what has several axes."""
+    if isinstance(value, Set | bytes | bytearray) or getattr(value, "ndim", 1) > 1:
         raise ValueError("a list")
     listed = hasattr(value, "__len__") and getattr(value, "ndim", 1) != 0
     return list(value) if listed and not isinstance(value, str | Mapping) else value
@@ -56,7 +56,7 @@ EXPECTED = {
     "model_type": "a mapping",
     "string_type": "text",
     "string_pattern_mismatch": "text that matches {pattern}",
-    "too_short": "at least {min_length} values",
+    "too_short": "{min_length} or more values",
     "too_long": "at most {max_length} values",
     "greater_than": "a number above {gt}",
     "greater_than_equal": "a number of at least {ge}",
@@ -118,12 +118,19 @@ def checked(name: str, value: Any, kind: Any) -> Any:
     try:
         return _adapter(kind).validate_python(value)
     except ValidationError as error:
-        raise InputError("; ".join(line(name, problem, kind) for problem in error.errors())) from None
+        raise InputError("; ".join(line(name, problem, kind) for problem in _problems(error))) from None
 
 
 def explain(error: ValidationError, schema: type[BaseModel], renamed: Mapping[str, str] | None = None) -> str:
     """All that was refused, in one line; `renamed` has the present name of keys that are no more."""
-    return "; ".join(line("", problem, schema, renamed or {}) for problem in error.errors())
+    return "; ".join(line("", problem, schema, renamed or {}) for problem in _problems(error))
+
+
+def _problems(error: ValidationError) -> list[Any]:
+    """All that was refused, but not that a list is too short because some of its values were refused."""
+    problems = error.errors()
+    inside = {problem["loc"][:-1] for problem in problems if problem["loc"]}
+    return [each for each in problems if each["type"] != "too_short" or each["loc"] not in inside]
 
 
 def line(name: str, problem: Any, schema: Any, renamed: Mapping[str, str] | None = None) -> str:

@@ -59,8 +59,11 @@ def fit(**arrays: tuple[Any, str]) -> list[Tensor]:
         If a value is not an array, is empty or does not fit; the message names it.
     """
     values = [value for value, _ in arrays.values()]
-    kind, *others = {(value.dtype, value.device, value.layout) if type(value) is Tensor else None for value in values}
-    if others or kind is None or kind[0] not in PRECISIONS or kind[2] is not torch.strided:
+    kinds = {
+        (value.dtype, value.device, value.layout, value.is_nested) if type(value) is Tensor else None
+        for value in values
+    }
+    if len(kinds) != 1 or not _usual(*kinds):
         values = floats({name: value for name, (value, _) in arrays.items()})
     if torch.is_autocast_enabled(values[0].device.type):
         raise InputError("torch.autocast: expected none, since it would compute in another precision than the arrays'")
@@ -68,6 +71,11 @@ def fit(**arrays: tuple[Any, str]) -> list[Tensor]:
         tuple([(name, axes, value.shape) for (name, (_, axes)), value in zip(arrays.items(), values, strict=True)])
     )
     return values
+
+
+def _usual(kind: tuple[torch.dtype, torch.device, torch.layout, bool] | None) -> bool:
+    """Whether tensors of that precision, device and layout, nested or not, are taken as they are."""
+    return kind is not None and kind[0] in PRECISIONS and kind[1].type != "meta" and kind[2:] == (torch.strided, False)
 
 
 @lru_cache(maxsize=4096)  # a training loop asks again and again for the same few
@@ -108,6 +116,14 @@ def remedy(name: str, expected: Sequence[Any], shape: Sequence[int]) -> str:
     if variable == "Y" and len(shape) == 1:
         return "; labels go through nnlib.one_hot(Y)"
     return ""
+
+
+def check_one_hot(name: str, Y: Tensor) -> None:
+    """Refuse labels (..., classes, m) that have not a single 1 in each column, and else 0."""
+    wrong = ((Y != 0) & (Y != 1)).any(-2) | (Y.sum(-2) != 1)
+    if wrong.any():
+        column = Y.movedim(-2, -1)[wrong][0].tolist()
+        raise InputError(f"{name}: expected a single 1 in each column, the rest 0, got {what(column)}")
 
 
 def layers(parameters: Any) -> int:

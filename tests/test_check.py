@@ -8,6 +8,7 @@ import json
 import os
 import re
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -638,6 +639,16 @@ def test_a_notebook(tmp_path):
     status = {one.function: one.status for one in report.verdicts}
     assert (status["relu"], status["softmax"], status["linear_activation_forward"]) == ("different", "right", "right")
     assert (status["sigmoid"], status["compute_cost"]) == ("right", "different")
+    assert report.unread == ["my notebook.ipynb, code cell 2, which begins with 'this is no Python'"]
+    assert report.data()["unread"] == report.unread
+    assert str(report).endswith(report.unread[0])
+
+
+def test_a_function_may_be_a_partial_one():
+    def leaky(Z, slope):
+        return np.maximum(Z, slope * Z)
+
+    assert [one.status for one in check({"relu": partial(leaky, slope=0)}).verdicts if one.called] == ["right"]
 
 
 def test_what_cannot_be_imported_is_named_where_it_is_used(tmp_path):

@@ -337,6 +337,16 @@ def test_a_run_is_handed_out_on_the_way_as_if_it_ended_there(eval_every, returns
         assert costs.items() <= {step: cost for key, step, cost in seen if key == k}.items()
 
 
+def test_runs_are_equal_if_all_numbers_are():
+    run, again = (train(SETTINGS.replace(epochs=2), [0, 1]) for _ in range(2))
+    run.train_cost[-1, 1] = again.train_cost[-1, 1] = torch.nan
+    assert run == again
+    again.parameters["b1"][1, 0] = 7
+    assert run != again
+    assert run != run.one(0)
+    assert run != "a run"
+
+
 STOPPING = with_stopping(SETTINGS.replace(epochs=20), patience=5, threshold=0.001, rule="improvement")
 
 

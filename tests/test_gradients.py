@@ -312,7 +312,7 @@ def test_numbers_may_be_numpys():
         (lambda: check_gradients(*PAIR, {"Z": "text"}), "inputs: Z: expected an array"),
         (lambda: check_gradients(*PAIR, [normal(3).cfloat()]), "inputs: Z: expected .* real numbers"),
         (lambda: check_gradients(*PAIR, [np.array(["a"])]), "inputs: Z: expected .* real numbers"),
-        (lambda: check_gradients(*PAIR, [torch.empty(0, 3)]), "inputs: Z: expected one or more"),
+        (lambda: check_gradients(*PAIR, [torch.empty(0, 3)]), "inputs: Z: expected one number or more, got none"),
         (lambda: check_gradients(*PAIR, [torch.tensor([1, torch.nan])]), "inputs: Z: .*finite"),
         (
             lambda: check_gradients(*PAIR, [normal(3)], upstream=normal(4)),
@@ -350,7 +350,8 @@ def test_a_mistake_in_an_argument_is_named(mistake, argument):
         ),
         (lambda x: x.float(), PAIR[1], [normal(3)], "forward: output: expected float64, .* got float32"),
         (lambda x: None, PAIR[1], [normal(3)], "forward: output: expected an array .* got NoneType"),
-        (lambda x: x / 0, PAIR[1], [normal(3)], "forward: output: expected .*finite"),
+        (lambda x: x / 0, PAIR[1], [normal(3)], "forward: output: expected finite numbers, got 3 of 3 .*: -?inf$"),
+        (lambda x: x[:0], PAIR[1], [normal(3)], "forward: output: expected one number or more, got none$"),
         (lambda x: x.sqrt(), lambda d, x: d, [torch.zeros(1)], "forward: output: expected .*finite"),
         (lambda x, y: x, lambda d, _: d, [normal(3)] * 2, "backward: expected 2 gradients, of x, y, got 1"),
         (PAIR[0], lambda d, _: None, [normal(3)], "backward: dZ: expected an array"),

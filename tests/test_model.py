@@ -205,6 +205,11 @@ def test_initial_weights_are_those_of_the_seed_alone():
     assert torch.equal(nnlib.initialize_parameters([6, 3])["W1"], nnlib.initialize_parameters([6, 3], seed=0)["W1"])
 
 
+def test_seeds_of_a_replica_are_those_of_its_weights_too():
+    found = nnlib.initialize_parameters([4, 3], seed=nnlib.Seeds(weights=5, shuffle=6))
+    assert torch.equal(found["W1"], nnlib.initialize_parameters([4, 3], seed=5)["W1"])
+
+
 def test_without_l2_there_is_none():
     AL, caches = nnlib.l_model_forward(X, initial([6, 5, 3]))
     plain, zero = nnlib.l_model_backward(AL, Y, caches), nnlib.l_model_backward(AL, Y, caches, 0.0)

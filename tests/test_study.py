@@ -72,7 +72,7 @@ LISTS = {"of": ["a/mean_W1", "a/mean_W2"], "minus": ["b/mean_W1"], "sum_of_signs
         ([*CLAIM, "quote"], " ", "claims.0.quote: expected"),
         ([*CLAIM, "asked_by"], "me", "claims.0.asked_by: expected 'study' or 'readers', got 'me'"),
         ([*CLAIM, "every"], "yes", "claims.0.every: expected true or false, got 'yes'"),
-        ([*CLAIM, "comparisons"], [], "claims.0.comparisons: expected at least 1 values"),
+        ([*CLAIM, "comparisons"], [], "claims.0.comparisons: expected 1 or more values"),
         ([*CLAIM, "bound"], 1, "claims.0.bound: no such entry"),
         (["claims"], SMALL["claims"] * 2, "claims: expected an id for each, got better 2 times"),
         ([*PART, "of"], "b/test_acuracy", "comparisons.0: b/test_acuracy: expected a measure of train_accuracy"),

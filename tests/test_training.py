@@ -291,6 +291,11 @@ def test_of_several_mistakes_in_a_set_the_first_is_said():
         l_layer_model(X, Y, DIMS)
 
 
+def test_the_epochs_have_the_assignment_s_name():
+    with pytest.raises(nnlib.InputError, match=r"^epochs: no such argument; it is num_iterations"):
+        l_layer_model(*problem(50), DIMS, epochs=3)
+
+
 def test_a_batch_may_be_a_single_example_or_all():
     X, Y = problem(3)
     for batch_size, steps in ((1, 3), (3, 1)):

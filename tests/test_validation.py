@@ -371,6 +371,9 @@ NETWORK = nnlib.initialize_parameters([16, 3], dtype=torch.float64)
         (FLAT[:, 0], ONE_HOT, "one example is X[:, None]"),
         (scipy.sparse.csr_matrix(FLAT.numpy()), ONE_HOT, "use X.toarray()"),
         (FLAT.to_sparse(), ONE_HOT, "use X.to_dense()"),
+        (torch.nested.nested_tensor(list(FLAT), layout=torch.jagged), ONE_HOT, "use torch.stack(X.unbind())"),
+        (FLAT.half(), ONE_HOT, "use X.float()"),
+        (FLAT.half().numpy(), ONE_HOT, "use X.astype('float32')"),
         (FLAT.numpy().astype(str), ONE_HOT, "use X.astype(int), or .astype(float)"),
         (pd.DataFrame(FLAT.numpy()).astype(object), ONE_HOT, "use X.astype(int), or .astype(float)"),
         *[
@@ -439,6 +442,11 @@ def test_what_came_is_listed_or_none(function, given, came):
         function(**CALLS[function] | given)
 
 
+def test_a_tensor_without_numbers_is_refused():
+    with pytest.raises(nnlib.InputError, match=r"^A: expected an array of numbers, got .* meta, which has none$"):
+        nnlib.linear_forward(*(array.to("meta") for array in (A, W, b)))
+
+
 def test_an_empty_array_is_told_from_one_of_another_shape():
     with pytest.raises(nnlib.InputError, match=r"^W: expected \(\.\.\., out, 4\), none of them 0, got \(0, 4\)$"):
         nnlib.linear_forward(A, W[:0], b)
@@ -457,6 +465,11 @@ def test_an_empty_array_is_told_from_one_of_another_shape():
         (lambda: nnlib.initialize_parameters([4, 3], initialization="zeros"), "initialization"),
         (lambda: nnlib.initialize_parameters([4, 3], seed=-1), "seed"),
         (lambda: nnlib.initialize_parameters([4, 3], seed=[]), "seed"),
+        (lambda: nnlib.initialize_parameters([4, 3], seed=[[1], [2, 3]]), "seed.0"),
+        (lambda: nnlib.initialize_parameters([4, 3], seed=np.eye(2, dtype=int)), "seed"),
+        (lambda: nnlib.initialize_parameters([4, 3], seed=pd.DataFrame([7])), "seed"),
+        (lambda: nnlib.predict(X, Y * 0.5, PARAMETERS), "Y"),
+        (lambda: nnlib.predict(X, 1 - Y, PARAMETERS), "Y"),
         (lambda: nnlib.initialize_parameters([4, 3], dtype=torch.int64), "dtype"),
         (lambda: nnlib.TrainingData((X, Y), (X, Y), [6]), "layers_dims"),
         (lambda: dataset.normalize([[300]]), "images"),

@@ -77,8 +77,7 @@ def check_files(files: str | Path | Sequence[str | Path], seconds: float = 60) -
     wrong = [path.name for path in paths if path.suffix not in (".py", ".ipynb") or not path.is_file()]
     if wrong or not paths:
         raise InputError(f"files: expected scripts or notebooks, got {', '.join(wrong) or 'none'}")
-    for path in paths:
-        statements(path)
+    unread = [cell for path in paths for cell in statements(path)[1]]
     failed: dict[str, str] = {}
     left = [*TABLE]
     with tempfile.TemporaryDirectory() as folder:
@@ -90,7 +89,7 @@ def check_files(files: str | Path | Sequence[str | Path], seconds: float = 60) -
             left = [name for name in TABLE if name not in found and name not in failed]
             failed |= dict.fromkeys(left[:1], reason)
     found |= {name: Verdict(name, name, "not judged", note=reason) for name, reason in failed.items()}
-    return Report(" ".join(path.name for path in paths), [found[name] for name in TABLE])
+    return Report(" ".join(path.name for path in paths), [found[name] for name in TABLE], unread)
 
 
 def run(files: list[str], skip: str, out: Path, errors: Path, seconds: float) -> str:

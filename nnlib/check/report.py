@@ -96,10 +96,12 @@ class Report:
     ----------
     name : of the solution
     verdicts : a `Verdict` for each function of the assignment
+    unread : the cells of notebooks that are no Python, of which nothing is judged
     """
 
     name: str
     verdicts: list[Verdict]
+    unread: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return {one.status for one in self.verdicts} - {"missing"} == {"right"}
@@ -114,7 +116,8 @@ class Report:
     def data(self) -> dict[str, Any]:
         """The report in text, numbers and lists, for JSON."""
         functions = [one.data() for one in self.verdicts if one.status != "missing"]
-        return {"solution": self.name, "right": bool(self), "functions": functions, "missing": self.missing}
+        said = {"solution": self.name, "right": bool(self), "functions": functions, "missing": self.missing}
+        return said | {"unread": self.unread}
 
     def __str__(self) -> str:
         right = [one.function for one in self.verdicts if one.status == "right"]
@@ -130,6 +133,7 @@ class Report:
         parts += [
             f"{word}: {', '.join(names)}" for word, names in (("right", right), ("missing", self.missing)) if names
         ]
+        parts += [f"not read, since Python cannot: {cell}" for cell in self.unread]
         return "\n\n".join(parts)
 
 

@@ -5,6 +5,7 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,7 +79,8 @@ class Solution:
     """
 
     def __init__(self, namespace: Mapping[str, Any], skip: Collection[str] = ()) -> None:
-        routines = methods(namespace) | {name: one for name, one in namespace.items() if inspect.isroutine(one)}
+        functions = {name: one for name, one in namespace.items() if inspect.isroutine(one) or isinstance(one, partial)}
+        routines = methods(namespace) | functions
         # A built-in function, such as torch.sigmoid, does not say what it takes.
         routines = {name: one for name, one in routines.items() if not inspect.isbuiltin(one)}
         patterns = {

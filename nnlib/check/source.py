@@ -25,6 +25,7 @@ MAGIC = re.compile(r"^(\s*)(?:[%!?].*|[\w, ]+=\s*[%!].*|.*\?\s*)$", re.MULTILINE
 HARMLESS = {
     *("finfo", "float32", "float64", "sqrt", "exp", "log", "array", "tensor", "eye", "zeros", "ones", "arange"),
     *("device", "is_available", "seed", "manual_seed", "default_rng", "float", "int", "len", "range", "list", "dict"),
+    "partial",
 }
 
 # Names that NumPy 2 no longer has, which the formulas of older solutions need.
@@ -44,8 +45,9 @@ class Absent:
         raise ImportError(str(self.__dict__["error"]))
 
 
-def statements(file: Path) -> list[ast.stmt]:
-    """The statements of a script, or of all cells of a notebook without what only a notebook understands.
+def statements(file: Path) -> tuple[list[ast.stmt], list[str]]:
+    """The statements of a script, or of all cells of a notebook without what only a notebook understands; and what is
+    wrong with the cells that are no Python.
 
     Raises
     ------
@@ -55,19 +57,23 @@ def statements(file: Path) -> list[ast.stmt]:
     try:
         text = file.read_text(encoding="utf-8-sig")
         if file.suffix != ".ipynb":
-            return ast.parse(text).body
+            return ast.parse(text).body, []
         cells = ["".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
     except (OSError, SyntaxError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{file.name}: expected a script or a notebook, got one that cannot be read: {error}"
         ) from None
-    found = []
-    for cell in cells:
+    found, unread = [], []
+    for number, cell in enumerate(cells, start=1):
         for code in (cell, re.sub(MAGIC, r"\1pass", cell)):
-            with suppress(SyntaxError):
+            with suppress(SyntaxError, ValueError):
                 found += ast.parse(code).body
                 break
-    return found
+        else:
+            first = cell.strip().split("\n")[0]
+            if not first.startswith("%%"):  # such a cell is of another language, or a file
+                unread.append(f"{file.name}, code cell {number}, which begins with {first[:60]!r}")
+    return found, unread
 
 
 def definitions(body: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -95,7 +101,7 @@ class Definitions(SourceFileLoader):
     """Runs a module's definitions; what fails, such as the import of what is not installed, is passed over."""
 
     def exec_module(self, module: ModuleType) -> None:
-        for node in definitions(statements(Path(self.path))):
+        for node in definitions(statements(Path(self.path))[0]):
             # Annotations stay text: what they name may not be there.
             code = compile(ast.Module([node], []), self.path, "exec", __future__.annotations.compiler_flag)
             try:

@@ -24,7 +24,7 @@ from nnlib.core.layers import (
     linear_activation_forward,
     linear_backward,
 )
-from nnlib.core.seeds import initial_normals
+from nnlib.core.seeds import Seeds, initial_normals
 from nnlib.core.settings import (
     INITIALIZATIONS,
     Activation,
@@ -37,7 +37,7 @@ from nnlib.core.settings import (
 )
 from nnlib.errors import InputError
 from nnlib.records import Seed, SeedList, checked, what
-from nnlib.validation import choose, fit, layers, naming, network
+from nnlib.validation import check_one_hot, choose, fit, layers, naming, network
 
 Parameters = dict[str, Tensor]
 
@@ -49,7 +49,7 @@ def initialize_parameters(
     layer_dims: Sequence[int],
     *,
     initialization: str = "he_fan_in",
-    seed: int | Sequence[int] = 0,
+    seed: int | Seeds | Sequence[int] = 0,
     dtype: torch.dtype = torch.float32,
 ) -> Parameters:
     """Initial weights W ~ N(0, σ²) and biases 0.
@@ -58,8 +58,8 @@ def initialize_parameters(
     ----------
     layer_dims : units of every layer, the input first, for example [784, 20, 7, 5, 10]
     initialization : of `INITIALIZATIONS`, which has σ: "he_fan_in", σ² = 2 / in, is that of He et al. (2015)
-    seed : of the random numbers; a sequence of R seeds gives R networks, W (R, out, in), each of which depends on its
-        own seed alone
+    seed : of the random numbers, or `Seeds` that hold it; a list of R seeds gives R networks, W (R, out, in), each of
+        which depends on its own seed alone
     dtype : torch.float32 or torch.float64; the random numbers are the same, rounded for float32
 
     Returns
@@ -74,7 +74,9 @@ def initialize_parameters(
     layer_dims = checked("layer_dims", layer_dims, LayersDims)
     deviation = INITIALIZATIONS[checked("initialization", initialization, Initialization)]
     dtype = precision("dtype", dtype)
-    if np.ndim(seed):
+    if isinstance(seed, Seeds):
+        seed = seed.weights
+    if getattr(seed, "ndim", 0) or (isinstance(seed, Sequence) and not isinstance(seed, str | bytes)):
         networks = [
             initialize_parameters(layer_dims, initialization=initialization, seed=each, dtype=dtype)
             for each in checked("seed", seed, SeedList)
@@ -338,9 +340,10 @@ def predict(
     Raises
     ------
     InputError
-        If X, Y and the layers do not fit together, or batchnorm or activation is unknown.
+        If X, Y and the layers do not fit together, Y is not one-hot, or batchnorm or activation is unknown.
     """
     X, parameters, labels = network(X, parameters, Y)
+    check_one_hot("Y", labels)
     AL, _ = l_model_forward(X, parameters, batchnorm, normalization=normalization, activation=activation)
     correct = (AL.argmax(-2) == labels.argmax(-2)).double().mean(-1)
     return correct.where(AL.isfinite().flatten(-2).all(-1), torch.nan)

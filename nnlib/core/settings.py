@@ -48,12 +48,12 @@ NotNegative = Annotated[Float, Field(ge=0, le=1e38), AfterValidator(_not_too_sma
 
 Initialization = Annotated[  # type: ignore[valid-type]
     Literal[tuple(INITIALIZATIONS)],
-    Field(description="what the standard deviation of the initial weights follows from; biases are 0"),
+    Field(description="the rule for the standard deviation of the initial weights; biases start at 0"),
 ]
 LayersDims = Annotated[CountList, Field(min_length=2, description="units of each layer, input to output")]
 Activation = Annotated[
     Literal["relu", "sigmoid"],
-    Field(description="of the hidden layers; a row of `nnlib.core.layers.ACTIVATIONS`. The output layer has softmax"),
+    Field(description="of the hidden layers, a row of `nnlib.core.layers.ACTIVATIONS`; the output layer has softmax"),
 ]
 LearningRate = Annotated[Positive, Field(description="α of plain gradient descent, θ − α dθ")]
 BatchSize = Annotated[Count, Field(description="examples in a mini-batch; the last of an epoch may be smaller")]
@@ -103,14 +103,15 @@ class Stopping(Record):
     )
     rule: Literal["improvement", "change", "no_decline"] = Field(
         "improvement",
-        description="what counts as progress: a new best value, any change since the last evaluation, or no decline "
-        "from the best",
+        description="what counts as progress: improvement, a new best value; change, any change since the last "
+        "evaluation; no_decline, a value that is not worse than the best",
     )
     eval_every: Count = Field(100, description="gradient steps from one evaluation to the next")
     patience: Count = Field(100, description="evaluations in a row without progress that end a run")
     threshold: NotNegative = Field(
         0.0,
-        description="how much of a change, or of an improvement, counts as progress, or of a decline does not matter",
+        description="a change or an improvement must be larger than this to count as progress; a decline from the "
+        "best, too, to count as one",
     )
     returns: Literal["best", "last"] = Field(
         "best", description="the parameters of the best evaluation, or of the last step"

@@ -27,8 +27,8 @@ from nnlib.core.model import (
 from nnlib.core.seeds import Seeds, epoch_order
 from nnlib.core.settings import STOPPING_RULES, Settings, Shuffle, Stopping
 from nnlib.errors import InputError
-from nnlib.records import Count, NotNegativeInt, Seed, checked, what
-from nnlib.validation import naming, pair, remedy
+from nnlib.records import Count, NotNegativeInt, Seed, checked
+from nnlib.validation import check_one_hot, naming, pair, remedy
 
 Record = dict[str, Any]
 Examples = tuple[Tensor, Tensor]
@@ -106,10 +106,7 @@ def check_set(X: Any, Y: Any, layers_dims: Sequence[int]) -> Examples:
     extremes = torch.stack(X.aminmax())
     if not extremes.isfinite().all():
         raise InputError(f"X: expected finite numbers, got {extremes[~extremes.isfinite()][0]}")
-    wrong = ((Y != 0) & (Y != 1)).any(0) | (Y.sum(0) != 1)
-    if wrong.any():
-        column = int(wrong.nonzero()[0])
-        raise InputError(f"Y: expected a single 1 in each column, the rest 0, got {what(Y[:, column].tolist())}")
+    check_one_hot("Y", Y)
     return X.detach(), Y.detach()
 
 
@@ -177,6 +174,8 @@ def l_layer_model(
     InputError
         If an argument does not fit; the message names it.
     """
+    if "epochs" in settings:
+        raise InputError("epochs: no such argument; it is num_iterations, the assignment's name")
     epochs = checked("num_iterations", num_iterations, NotNegativeInt)
     seeds = Seeds.of(seed)
     on_eval = checked("on_eval", on_eval, Callable[..., Any] | None)

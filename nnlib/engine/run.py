@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +24,7 @@ HISTORY = ("train_cost", "validation_cost", "sum_squared_weights", "validation_a
 STATE = ("reference", "best", "evals_without_progress", "stopped_at", "diverged_at")
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
     """R trained networks, how they got there, and all that is needed to go on.
 
@@ -78,6 +79,17 @@ class Run:
             diverged_at=never.clone(),
             **history,
         )
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all numbers are the same, NaN and NaN too."""
+        if not isinstance(other, Run):
+            return NotImplemented
+        ours, theirs = self.tensors(), other.tensors()
+        return ours.keys() == theirs.keys() and all(
+            np.array_equal(value.numpy(), theirs[name].numpy(), equal_nan=True) for name, value in ours.items()
+        )
+
+    __hash__ = None  # type: ignore[assignment]
 
     @property
     def replicas(self) -> int:
