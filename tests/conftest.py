@@ -38,6 +38,11 @@ class Browser(webdriver.Chrome):
         WebDriverWait(self, 30, 0.05).until(lambda _: self.execute_script("return document.readyState") == "complete")
 
 
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores: now and then one waits for a browser, a cluster or a time limit."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items):
     """Those that need the pipeline come first, so that no worker has a long one left when the others are done."""
     items.sort(key=lambda item: "finished" not in item.fixturenames)

@@ -136,7 +136,7 @@ def markup(page, lab):
 
 def test_the_link_is_copied_and_shown_and_opens_the_same_state(driver, address):
     page = LabPage(driver, f"{address}#explosion?seed=3&rule=exact", "explosion")
-    assert page.script("return scrollY") > 0
+    page.until(lambda: page.script("return scrollY") > 0)
     permissions = ["clipboardReadWrite", "clipboardSanitizedWrite"]
     driver.execute_cdp_cmd("Browser.grantPermissions", {"permissions": permissions})
     page.click("[data-link]")
