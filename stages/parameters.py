@@ -15,7 +15,9 @@ from nnlib.core.settings import (
     L2Strength,
     LayersDims,
     LearningRate,
+    Momentum,
     Normalization,
+    OptimizerName,
     Shuffle,
     Stopping,
 )
@@ -114,6 +116,8 @@ class Parameters(Record):
     threads: Threads
     l2: L2Strength
     learning_rate: LearningRate
+    optimizer: OptimizerName  # type: ignore[valid-type]
+    momentum: Momentum
     epochs: Count
     batch_size: BatchSize
     shuffle: Shuffle
@@ -137,6 +141,8 @@ class Parameters(Record):
         """What all runs of the study have in common, as `Settings` has it."""
         return {
             "learning_rate": self.learning_rate,
+            "optimizer": self.optimizer,
+            "momentum": self.momentum,
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "L2": self.l2,

@@ -57,6 +57,7 @@ CHANGES = st.fixed_dictionaries(
         "epochs": st.integers(1, 3),
         "batch_size": some(1, 7, 32, 64),  # no training set is smaller: 300 examples, half of them held out
         "learning_rate": some(1e-30, 0.009, 0.5, 1000, 1e5, 1e10, 1e38),
+        "optimizer": some("gradient_descent", "momentum"),
         "l2": some(0, 1e-5, 0.01, 1, 1e38),
         "shuffle": some("every_epoch", "once", "never"),
         "network": st.fixed_dictionaries(
@@ -175,7 +176,12 @@ def assert_right(params, folder: Path):
 # Two replicas of four diverge in experiment 1, all in 2 and 3; no cell of the grid is the study's.
 MIXED = {"learning_rate": 1e5, "replicas": 4, "grid": {"l2": [0, 0.00001], "batch_size": [32.0, 64]}}
 ONE = {"replicas": 1, "network": {"layers_dims": [784, 10]}, "preprocess": {"pool": "all"}}
-DEEP = {"seed": 1000, "network": {"layers_dims": EIGHT_HIDDEN}, "stopping": {"returns": "best"}}
+DEEP = {
+    "seed": 1000,
+    "optimizer": "momentum",
+    "network": {"layers_dims": EIGHT_HIDDEN},
+    "stopping": {"returns": "best"},
+}
 FEW = settings.get_current_profile_name() != "thorough"
 
 

@@ -38,7 +38,8 @@ X = torch.randint(-300, 256, (784, 200), generator=random).clamp(min=0) / 255
 Y = torch.nn.functional.one_hot(torch.randint(0, 10, (200,), generator=random), 10).T.float()
 base = Settings(layers_dims=(784, 20, 7, 5, 10), epochs=3, batch_size=32, L2=0.01, stopping={"eval_every": 3})
 digest = hashlib.sha256()
-for own in ({}, {"batchnorm": "straight_through"}, {"batchnorm": "exact"}, {"learning_rate": 1e30}):
+momentum = {"batchnorm": "exact", "optimizer": "momentum"}
+for own in ({}, {"batchnorm": "straight_through"}, {"batchnorm": "exact"}, momentum, {"learning_rate": 1e30}):
     settings = base.replace(**own)
     run = train_replicas((X, Y), (X[:, :90], Y[:, :90]), settings, range(2), threads=1)
     right = accuracy(X, Y, run.parameters, batchnorm=settings.batchnorm)

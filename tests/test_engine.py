@@ -12,6 +12,7 @@ from torch.testing import assert_close
 
 import nnlib
 from nnlib import Run, Settings, train_replicas
+from nnlib.core.optimizers import OPTIMIZERS
 from nnlib.core.seeds import Seeds
 from nnlib.core.settings import Activation, Normalization, Stopping
 from nnlib.core.training import evaluate_cost, l_layer_model
@@ -126,6 +127,13 @@ def test_every_activation_follows_the_readable_loop(engine, batchnorm, activatio
     run = engine(settings)
     for replica in range(3):
         assert_close_to_alone(run, replica, train_alone(settings, replica), **EXACTLY)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("returns", ["last", "best"])
+def test_every_optimizer_follows_the_readable_loop(optimizer, returns):
+    settings = SETTINGS.replace(optimizer=optimizer, momentum=0.8, L2=0.05, epochs=20, batchnorm="exact")
+    assert_followed(with_stopping(settings, returns=returns), 0, 2)
 
 
 @pytest.mark.parametrize("batch_size", [7, 40, 57])
@@ -409,10 +417,11 @@ def test_a_training_cost_alone_that_is_infinite_is_divergence_too(engine):
     assert run.diverged_at.tolist() == [1]
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("some_stop", [False, True])
 @BATCHNORM
-def test_going_on_from_a_file_is_as_if_never_interrupted(tmp_path, batchnorm, some_stop):
-    settings = SETTINGS.replace(L2=0.5, batchnorm=batchnorm)
+def test_going_on_from_a_file_is_as_if_never_interrupted(tmp_path, batchnorm, some_stop, optimizer):
+    settings = SETTINGS.replace(L2=0.5, batchnorm=batchnorm, optimizer=optimizer)
     if some_stop:
         settings = with_stopping(settings, patience=2, threshold=0.1, rule="improvement")
     sets = Sets(*(to_csr(*(array.float() for array in pair)) for pair in (TRAIN, VALIDATION)))

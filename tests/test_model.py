@@ -225,6 +225,20 @@ def test_an_update_goes_down_the_gradient():
     assert (type(updated["W1"]), updated["W1"].tolist()) == (torch.Tensor, [0])
 
 
+def test_momentum_is_pytorch_s():
+    W = torch.tensor([1.0, -2.0], dtype=torch.float64, requires_grad=True)
+    theirs = torch.optim.SGD([W], lr=0.1, momentum=0.7)
+    ours, state = {"W1": W.detach().clone()}, {}
+    for grad in normal(5, 2):
+        W.grad = grad
+        theirs.step()
+        ours = nnlib.update_parameters(ours, {"dW1": grad}, 0.1, optimizer="momentum", momentum=0.7, state=state)
+        assert_close(ours["W1"], W.detach())
+    assert nnlib.update_parameters(ours, {"dW1": grad}, 0.1, optimizer="momentum")["W1"].tolist() == pytest.approx(
+        (ours["W1"] - 0.1 * grad).tolist()
+    )
+
+
 def test_an_update_keeps_no_graph():
     W = torch.tensor([1.0], requires_grad=True)
     assert not nnlib.update_parameters({"W1": W}, {"dW1": 2 * W}, 0.25)["W1"].requires_grad

@@ -24,6 +24,7 @@ from nnlib.core.layers import (
     linear_activation_forward,
     linear_backward,
 )
+from nnlib.core.optimizers import OPTIMIZERS, Rates
 from nnlib.core.seeds import Seeds, initial_normals
 from nnlib.core.settings import (
     INITIALIZATIONS,
@@ -32,7 +33,9 @@ from nnlib.core.settings import (
     L2Strength,
     LayersDims,
     LearningRate,
+    Momentum,
     Normalization,
+    OptimizerName,
     check_derivative,
 )
 from nnlib.errors import InputError
@@ -40,6 +43,8 @@ from nnlib.records import Seed, SeedList, checked, what
 from nnlib.validation import check_one_hot, choose, fit, layers, naming, network
 
 Parameters = dict[str, Tensor]
+# What an optimizer keeps of each parameter from one step to the next.
+OptimizerState = dict[str, tuple[Tensor, ...]]
 
 OUTPUT = "softmax"
 BATCHNORMS = {"none": None, **BATCHNORM_BACKWARD}
@@ -286,16 +291,34 @@ def _weights(parameters: Any) -> Parameters:
 
 @torch.no_grad()
 def update_parameters(
-    parameters: Mapping[str, ArrayLike], grads: Mapping[str, ArrayLike], learning_rate: float
+    parameters: Mapping[str, ArrayLike],
+    grads: Mapping[str, ArrayLike],
+    learning_rate: float,
+    *,
+    optimizer: str = "gradient_descent",
+    momentum: float = 0.9,
+    state: OptimizerState | None = None,
 ) -> Parameters:
-    """Plain gradient descent, θ − α dθ for every W and b, as a new dictionary.
+    """One step of every W and b, θ − α dθ unless another optimizer is chosen, as a new dictionary.
+
+    Parameters
+    ----------
+    parameters, grads : W1, b1, ... and dW1, db1, ...
+    learning_rate : α
+    optimizer : of `nnlib.core.optimizers.OPTIMIZERS`
+    momentum : μ, of the optimizer "momentum"
+    state : what the optimizer keeps, {} before the first step; it is changed. Without it each step is a first one.
 
     Raises
     ------
     InputError
-        If α is not a finite number above 0, or a gradient is missing or of another shape.
+        If α is not a finite number above 0, the optimizer is unknown, or a gradient is missing or of another shape.
     """
-    learning_rate = checked("learning_rate", learning_rate, LearningRate)
+    rates = Rates(checked("learning_rate", learning_rate, LearningRate), checked("momentum", momentum, Momentum))
+    update, arrays, _ = OPTIMIZERS[checked("optimizer", optimizer, OptimizerName)]
+    state = {} if state is None else state
+    if not isinstance(state, dict):
+        raise InputError(f"state: expected a dictionary, {{}} before the first step, got {what(state)}")
     for argument, mapping in (("parameters", parameters), ("grads", grads)):
         if not isinstance(mapping, Mapping):
             raise InputError(f"{argument}: expected a dictionary of arrays, got {what(mapping)}")
@@ -308,7 +331,11 @@ def update_parameters(
         value, grad = floats({f"parameters: {name}": value, f"grads: d{name}": grads[f"d{name}"]})
         if value.shape != grad.shape:
             raise InputError(f"grads: expected d{name} {tuple(value.shape)}, got {tuple(grad.shape)}")
-        updated[name] = value - learning_rate * grad
+        updated[name] = value.clone()
+        kept = state.setdefault(name, tuple(torch.zeros_like(value) for _ in range(arrays)))
+        if [array.shape for array in kept] != arrays * [value.shape]:
+            raise InputError(f"state: expected that of the optimizer {optimizer} for these parameters, got another")
+        update(updated[name], grad, kept, rates)
     return updated
 
 

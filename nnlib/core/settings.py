@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from nnlib.core.optimizers import OPTIMIZERS, Rates
 from nnlib.errors import InputError
 from nnlib.records import Count, CountList, Float, NotNegativeInt, Record
 
@@ -55,7 +56,14 @@ Activation = Annotated[
     Literal["relu", "sigmoid"],
     Field(description="of the hidden layers, a row of `nnlib.core.layers.ACTIVATIONS`; the output layer has softmax"),
 ]
-LearningRate = Annotated[Positive, Field(description="α of plain gradient descent, θ − α dθ")]
+LearningRate = Annotated[Positive, Field(description="α, the size of a step: θ − α dθ in plain gradient descent")]
+OptimizerName = Annotated[  # type: ignore[valid-type]
+    Literal[tuple(OPTIMIZERS)], Field(description="what a step makes of the parameters, given their gradient")
+]
+Momentum = Annotated[
+    NotNegative,
+    Field(lt=1, description="μ, how much of a step the next one keeps, if the optimizer is momentum"),
+]
 BatchSize = Annotated[Count, Field(description="examples in a mini-batch; the last of an epoch may be smaller")]
 Epochs = Annotated[NotNegativeInt, Field(description="passes over the training set")]
 Batchnorm = Annotated[
@@ -131,6 +139,8 @@ class Settings(Record):
     initialization: Initialization = "he_fan_in"  # type: ignore[valid-type]
     activation: Activation = "relu"
     learning_rate: LearningRate = 0.009
+    optimizer: OptimizerName = "gradient_descent"  # type: ignore[valid-type]
+    momentum: Momentum = 0.9
     epochs: Epochs = 100
     batch_size: BatchSize = 32
     batchnorm: Batchnorm = "none"
@@ -148,6 +158,10 @@ class Settings(Record):
         """What a hidden layer computes after its linear part, as arguments of `l_model_forward`, `l_model_backward` and
         `predict`."""
         return {name: getattr(self, name) for name in ("activation", "batchnorm", "normalization")}
+
+    def rates(self) -> Rates:
+        """What the optimizer's update is given."""
+        return Rates(self.learning_rate, self.momentum)
 
     def last_step(self, examples: int) -> int:
         """Gradient steps in all epochs."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nnlib.arrays import ArrayLike, floats, tensor
 from nnlib.core.model import (
+    OptimizerState,
     Parameters,
     compute_cost_from_logits,
     initialize_parameters,
@@ -144,14 +145,14 @@ def l_layer_model(
     on_eval: Callable[[Record], object] | None = None,
     **settings: Any,
 ) -> tuple[Parameters, list[float]]:
-    """Train one network by mini-batch gradient descent.
+    """Train one network on mini-batches.
 
     Parameters
     ----------
     X, Y : (features, m) inputs and (classes, m) one-hot labels. All is computed in X's precision, float32 or float64.
         X of whole numbers is refused: grey levels go through `normalize` first.
     layers_dims : units of every layer, for example [784, 20, 7, 5, 10]
-    learning_rate : α of the update θ − α dθ
+    learning_rate : α of the update, θ − α dθ unless another optimizer is chosen
     num_iterations : the assignment's name for the epochs, passes over X. After 0 the parameters are the initial ones.
     batch_size : examples a step; the last step of an epoch takes what is left
     batchnorm : "none", "exact" or "straight_through", as in `Settings`
@@ -161,7 +162,8 @@ def l_layer_model(
     on_eval : called with a plain record at every evaluation: step, epoch, train_cost (of the step's mini-batch, before
         its update), validation_cost and validation_accuracy (after it; None without a validation set),
         sum_squared_weights (before it), status ("running", "finished", "stopped" or "diverged")
-    settings : all other entries of `Settings`: initialization, activation, normalization, shuffle, stopping
+    settings : all other entries of `Settings`: initialization, activation, normalization, optimizer, momentum, shuffle,
+        stopping
 
     Returns
     -------
@@ -202,6 +204,7 @@ def l_layer_model(
     )
     parameters = {name: value.to(X.device) for name, value in initial.items()}
     best: Parameters | None = None
+    state: OptimizerState = {}
     stopping, last_step = StoppingRule(chosen.stopping), chosen.last_step(X.shape[1])
     costs: list[float] = []
     step = 0
@@ -210,7 +213,7 @@ def l_layer_model(
             step += 1
             before = parameters
             X_batch, Y_batch = rows[batch].T, labels[batch].T
-            parameters, ZL = gradient_step(X_batch, Y_batch, before, chosen)
+            parameters, ZL = gradient_step(X_batch, Y_batch, before, chosen, state)
             # If the last step lies between two regular evaluations, its own does not count: a longer run would not have
             # it.
             regular = step % chosen.stopping.eval_every == 0
@@ -250,7 +253,11 @@ def l_layer_model(
 
 
 def gradient_step(
-    X: ArrayLike, Y: ArrayLike, parameters: Mapping[str, ArrayLike], settings: Settings
+    X: ArrayLike,
+    Y: ArrayLike,
+    parameters: Mapping[str, ArrayLike],
+    settings: Settings,
+    state: OptimizerState | None = None,
 ) -> tuple[Parameters, Tensor]:
     """Forward, backward and update on one mini-batch.
 
@@ -258,7 +265,8 @@ def gradient_step(
     ----------
     X, Y : (features, m) inputs and (classes, m) one-hot labels
     parameters : W1, b1, ..., WL, bL, of one network or of several
-    settings : of which the activation, the batch norm, L2 and the learning rate play a part
+    settings : of which the activation, the batch norm, L2 and the optimizer with its hyperparameters play a part
+    state : of the optimizer, as `update_parameters` has it
 
     Returns
     -------
@@ -273,7 +281,9 @@ def gradient_step(
     checked("settings", settings, InstanceOf[Settings])
     AL, caches = l_model_forward(X, parameters, **settings.operations())
     grads = l_model_backward(AL, Y, caches, settings.L2, **settings.operations())
-    return update_parameters(parameters, grads, settings.learning_rate), caches[-1].activation_cache
+    rates = settings.rates()._asdict()
+    parameters = update_parameters(parameters, grads, optimizer=settings.optimizer, state=state, **rates)
+    return parameters, caches[-1].activation_cache
 
 
 def evaluate_cost(X: ArrayLike, Y: ArrayLike, parameters: Mapping[str, ArrayLike], settings: Settings) -> Tensor:

@@ -4,8 +4,9 @@ It computes what the functions of `nnlib.core.layers` and `nnlib.core.model` com
 
 - the bias is a last column of the weights, `W (R, out, in + 1)`, and every input has a last row of ones, so that one
   batched product gives Z = W A + b, and one the gradients of W and b together;
-- the update is that product's own accumulation, `W ← (1 − α λ/m) W − α/m dZ Aᵀ`: no gradient is ever stored;
-- all weights lie in one buffer, so that one product with it is every layer's decay;
+- the update of plain gradient descent is that product's own accumulation, `W ← (1 − α λ/m) W − α/m dZ Aᵀ`: no gradient
+  is stored; for other optimizers it is;
+- all weights lie in one buffer, so that one product with it is every layer's decay, and one call every layer's update;
 - an example is one row `[x | 1 | y]`, so that one `index_select` gathers the mini-batches of all replicas;
 - an evaluation is one product for the first layer of all replicas;
 - the buffers of a step are made once.
@@ -23,9 +24,10 @@ from torch import Tensor
 
 from nnlib.core.layers import apply_batchnorm
 from nnlib.core.model import Parameters, compute_cost_from_logits, sum_squared_weights
+from nnlib.core.optimizers import OPTIMIZERS
 from nnlib.core.seeds import Seeds, epoch_order
 from nnlib.core.settings import Normalization, Settings
-from nnlib.engine.run import HISTORY, OnEval, Run
+from nnlib.engine.run import BY_PARAMETER, FUSED, HISTORY, OnEval, Run
 
 # Mini-batches gathered at a time, over replicas and steps: enough work for every thread, little enough for the cache.
 GATHER = 32
@@ -66,9 +68,10 @@ class Step:
     weights : of the R networks, changed in place
     m : examples in each mini-batch
     settings : the networks' configuration
+    state : the optimizer's, arrays in the layout of the weights' buffer; changed in place
     """
 
-    def __init__(self, weights: Weights, m: int, settings: Settings) -> None:
+    def __init__(self, weights: Weights, m: int, settings: Settings, state: Sequence[Weights]) -> None:
         first, *_ = weights.layers
         sizes = [W.shape[1] for W in weights.layers]
         replicas = first.shape[0]
@@ -80,7 +83,11 @@ class Step:
         self.A = [A[:, :-1] for A in self.inputs]
         self.inputs_T = [A.mT for A in self.inputs]
         self.m = m
-        self.rate = -settings.learning_rate / m
+        self.gradient = None if settings.optimizer == FUSED else like(weights)
+        self.state = [array.buffer for array in state]
+        self.update, self.rates = OPTIMIZERS[settings.optimizer].update, settings.rates()
+        # What the products are multiplied by, and which share of the weights comes with them.
+        self.rate = -settings.learning_rate / m if self.gradient is None else 1 / m
         self.decay = self._decay(settings.L2)
         self.activation, self.activation_backward = ACTIVATIONS[settings.activation]
         self.batchnorm = settings.batchnorm
@@ -90,11 +97,13 @@ class Step:
         self.deviations: list[Tensor] = [first] * len(self.A)
 
     def _decay(self, L2: float) -> Tensor | None:
-        """What each number of the buffer is multiplied by: 1 − α λ/m for a weight, 1 for a bias; None if λ is 0."""
+        """What each number of the buffer is multiplied by: 1 − α λ/m for a weight, 1 for a bias; of a gradient λ/m and
+        0; None if λ is 0."""
         if not L2:
             return None
+        bias = 1 if self.gradient is None else 0
         factors = {
-            name: torch.full_like(value, 1 + self.rate * L2 if name.startswith("W") else 1)
+            name: torch.full_like(value, bias + self.rate * L2 if name.startswith("W") else bias)
             for name, value in split(self.weights).items()
         }
         return join(factors, self.weights.buffer.device).buffer
@@ -125,10 +134,15 @@ class Step:
                 self._batchnorm_backward(dA, layer)
             # With batch norm, the activation before it lies in the place of Z.
             self.activation_backward(dA, self.A[layer] if self.batchnorm == "none" else self.Z[layer])
+        target = self.gradient or self.weights
         if self.decay is not None:
-            self.weights.buffer.mul_(self.decay)
-        for W, dZ, inputs_T in zip(self.weights.layers, self.dZ, [batch.inputs_T, *self.inputs_T], strict=True):
+            torch.mul(self.weights.buffer, self.decay, out=target.buffer)
+        elif self.gradient:
+            target.buffer.zero_()
+        for W, dZ, inputs_T in zip(target.layers, self.dZ, [batch.inputs_T, *self.inputs_T], strict=True):
             W.baddbmm_(dZ, inputs_T, alpha=self.rate)
+        if self.gradient:
+            self.update(self.weights.buffer, self.gradient.buffer, self.state, self.rates)
 
     def _batchnorm_backward(self, dA: Tensor, layer: int) -> None:
         A_norm = self.A[layer]
@@ -152,14 +166,16 @@ def train_batched(
     X, Y = train
     examples, last_step = X.shape[1], settings.last_step(X.shape[1])
     run = start.resumable(settings)
-    kept = [{name: value.clone() for name, value in which.items()} for which in (run.parameters, run.last_parameters)]
-    run.parameters, run.last_parameters = kept
+    for which in BY_PARAMETER:
+        setattr(run, which, {name: value.clone() for name, value in getattr(run, which).items()})
     rows = torch.cat([X.T, X.new_ones(examples, 1), Y.T], 1).to(device)
     rows_validation, Y_validation = validation[0].T.contiguous().to(device), validation[1].to(device)
     last = run.last_parameters or run.parameters
     weights = join(last, device)
     parameters = split(weights)
-    steps = {m: Step(weights, m, settings) for m in {settings.batch_size, examples % settings.batch_size} - {0}}
+    arrays = range(OPTIMIZERS[settings.optimizer].arrays)
+    state = [join({name: value[:, k] for name, value in run.optimizer_state.items()}, device) for k in arrays]
+    steps = {m: Step(weights, m, settings, state) for m in {settings.batch_size, examples % settings.batch_size} - {0}}
 
     evaluations: list[tuple[int, dict[str, Tensor]]] = []
     while run.epoch < settings.epochs and bool(run.running.any()):
@@ -189,6 +205,8 @@ def train_batched(
                 for replica, cost in enumerate(evaluation["validation_cost"].tolist()):
                     on_eval(replica, run.step, cost)
     keep(last, parameters, run.running)
+    for k, array in enumerate(state):
+        keep({name: value[:, k] for name, value in run.optimizer_state.items()}, split(array), run.running)
     run.log(evaluations)
     run.finish(settings, last_step)
     return run
@@ -239,7 +257,16 @@ def join(parameters: Parameters, device: torch.device) -> Weights:
     """W (R, out, in) and b (R, out, 1) of each layer side by side, in one new buffer on the device."""
     numbers = range(1, len(parameters) // 2 + 1)
     layers = [torch.cat([parameters[f"W{layer}"], parameters[f"b{layer}"]], -1) for layer in numbers]
-    buffer = torch.cat([W.flatten() for W in layers]).to(device)
+    return in_buffer(torch.cat([W.flatten() for W in layers]).to(device), layers)
+
+
+def like(weights: Weights) -> Weights:
+    """Another buffer for as many numbers."""
+    return in_buffer(torch.empty_like(weights.buffer), weights.layers)
+
+
+def in_buffer(buffer: Tensor, layers: Sequence[Tensor]) -> Weights:
+    """The buffer with views of the layers' shapes."""
     parts = buffer.split([W.numel() for W in layers])
     return Weights(buffer, [part.view_as(W) for part, W in zip(parts, layers, strict=True)])
 

@@ -21,13 +21,15 @@ import torch
 from torch import Tensor
 
 from nnlib.core.model import Parameters
+from nnlib.core.optimizers import OPTIMIZERS, Rates
 from nnlib.core.seeds import Seeds, epoch_order
 from nnlib.core.settings import Settings
 from nnlib.engine.activations import chosen
 from nnlib.engine.arithmetic import ieee_754
 from nnlib.engine.kernel import evaluate, gradient_steps, squared_weights
-from nnlib.engine.layout import CSR, Hyperparameters, Normalization, SideBySide, Workspace, workspace
-from nnlib.engine.run import HISTORY, Job, OnEval, Run
+from nnlib.engine.layout import CSR, Dense, Hyperparameters, Normalization, SideBySide, Workspace, workspace
+from nnlib.engine.optimizers import chosen as chosen_optimizer
+from nnlib.engine.run import FUSED, HISTORY, Job, OnEval, Run
 
 ABREAST = 48  # units of the first layers of networks that pass over a set side by side, at most
 PART = 480  # examples of a set that pass at a time, so that their activations stay in the cache
@@ -60,9 +62,10 @@ class Replica:
     ----------
     parameters : of one network, W1 (1, out, in), b1 (1, out, 1), ...
     settings : its configuration
+    state : what the optimizer has kept, W1 (1, arrays, out, in), ...; 0 if it is left out
     """
 
-    def __init__(self, parameters: Parameters, settings: Settings) -> None:
+    def __init__(self, parameters: Parameters, settings: Settings, state: Parameters | None = None) -> None:
         self.settings, self.dtype = settings, parameters["W1"].numpy().dtype
         self.hyper = hyperparameters(settings, self.dtype)
         networks = SideBySide(settings.layers_dims, 1, self.dtype)
@@ -70,18 +73,40 @@ class Replica:
         for name, view in self.arrays.items():
             view[:] = parameters[name].numpy().reshape(view.shape)
         self.work = workspace(self.net, settings.batch_size, self.hyper.batchnorm)
+        self.dense, self.kept = self._dense(state or {})
+
+    def _dense(self, state: Parameters) -> tuple[Dense | None, list[dict[str, np.ndarray]]]:
+        """The gradient and the optimizer's state, and this state's arrays by name; nothing if it is fused."""
+        name = self.settings.optimizer
+        if name == FUSED:
+            return None, []
+        count = 1 + OPTIMIZERS[name].arrays
+        gradient, *kept = (SideBySide(self.settings.layers_dims, 1, self.dtype) for _ in range(count))
+        for k, one in enumerate(kept):
+            for entry, value in state.items():
+                view = one.arrays[0][entry]
+                view[:] = value[0, k].numpy().reshape(view.shape)
+        W1, W, b = (tuple(getattr(one.net, which) for one in kept) for which in ("W1", "W", "b"))
+        rates = Rates(*map(self.dtype.type, self.settings.rates()))
+        return Dense(chosen_optimizer(name), rates, gradient.net, W1, W, b), [one.arrays[0] for one in kept]
 
     def parameters(self) -> Parameters:
-        """In the form in which they were given; every NaN has the same bits, since processors make different ones."""
-        nan = self.dtype.type(np.nan)
-        return {
-            name: torch.from_numpy(np.where(np.isnan(view), nan, view)).view(1, len(view), -1)
-            for name, view in self.arrays.items()
-        }
+        """In the form in which they were given."""
+        return {name: self._tensor(view)[None] for name, view in self.arrays.items()}
+
+    def state(self) -> Parameters:
+        """The optimizer's, in the form in which it was given."""
+        names = self.arrays if self.kept else ()
+        return {name: torch.stack([self._tensor(arrays[name]) for arrays in self.kept])[None] for name in names}
+
+    def _tensor(self, view: np.ndarray) -> Tensor:
+        """A copy; every NaN has the same bits, since processors make different ones."""
+        copy = np.where(np.isnan(view), self.dtype.type(np.nan), view)
+        return torch.from_numpy(copy).view(len(view), -1)
 
     def learn(self, csr: CSR, order: np.ndarray) -> tuple[float, float]:
         """Gradient steps on the batches of an order: the last one's cost and Σ W², both from before its step."""
-        cost, squares = gradient_steps(self.net, csr, order, self.work, self.hyper)
+        cost, squares = gradient_steps(self.net, csr, order, self.work, self.hyper, self.dense)
         m = (len(order) - 1) % self.settings.batch_size + 1
         return cost / m + self.settings.L2 / (2 * m) * squares, squares
 
@@ -154,7 +179,7 @@ def training(
     `on_eval` hears of every evaluation, the step and the validation cost.
     """
     run, examples, last_step = start.resumable(settings), sets.examples, settings.last_step(sets.examples)
-    replica = Replica(run.last_parameters or run.parameters, settings)
+    replica = Replica(run.last_parameters or run.parameters, settings, run.optimizer_state)
     an_epoch = -(-examples // settings.batch_size)
     at_once = max(1, AT_ONCE // (settings.batch_size * len(replica.net.W1)))
     eval_every = settings.stopping.eval_every
@@ -188,6 +213,7 @@ def training(
         run.last_parameters = replica.parameters()
     else:
         run.parameters = replica.parameters()
+    run.optimizer_state = replica.state()
     run.finish(settings, last_step)
     return run
 

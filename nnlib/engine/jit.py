@@ -25,8 +25,9 @@ OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 @cache
 def _sources() -> str:
-    """A hash of the engine's files."""
-    content = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    """A hash of the engine's files, and of the optimizers, which it compiles."""
+    files = [*sorted(Path(__file__).parent.glob("*.py")), Path(__file__).parents[1] / "core" / "optimizers.py"]
+    content = b"".join(path.read_bytes() for path in files)
     return hashlib.sha256(content).hexdigest()[:16]
 
 

@@ -16,6 +16,7 @@ from nnlib.engine.activations import activation_backward, activation_forward
 from nnlib.engine.functions import exp, log
 from nnlib.engine.jit import compiled, inlined
 from nnlib.engine.layout import Batch, Layer
+from nnlib.engine.optimizers import decay_gradient, update_all
 from nnlib.engine.simd import fill, fma, lanes, load, prefetch, store, total, transpose, where_above
 
 EXAMPLES = lanes(layout.EXAMPLES)
@@ -187,7 +188,7 @@ def cross_entropy(output, batch, work):
 
 @inlined
 def update_linear(net, layer, work, rate, shrink):
-    """W ← W − shrink W + rate dZ Aᵀ, b ← b + rate Σ dZ; rate is −α/m and shrink α λ/m."""
+    """W ← W − shrink W + rate dZ Aᵀ, b ← b + rate Σ dZ; rate is −α/m and shrink α λ/m, for a gradient 1/m and 0."""
     for j in range(layer.n):
         for i in range(layer.n_in):
             s = zeros(work.dZ)
@@ -229,8 +230,8 @@ def update_first_layer(net, batch, work, rate, shrink):
 
 
 @inlined
-def backward(net, batch, work, hyper, rate, shrink):
-    """From the output layer's dZ back, each layer updated as soon as the one before it has its dZ."""
+def backward(net, target, batch, work, hyper, rate, shrink):
+    """From the output layer's dZ back; the target, net or a gradient, changes once the layer before has its dZ."""
     zero = zeros(work.dZ)
     for k in range(len(net.layers) - 1, 0, -1):
         layer = layer_at(net, k)
@@ -246,8 +247,8 @@ def backward(net, batch, work, hyper, rate, shrink):
         for place in range(layer.row_in * work.columns, (layer.row_in + layer.n_in) * work.columns, len(EXAMPLES)):
             dA, A = load(work.dZ, place, EXAMPLES), load(work.Z, place, EXAMPLES)
             store(work.dZ, place, activation_backward(hyper.activation, dA, A))
-        update_linear(net, layer, work, rate, shrink)
-    update_first_layer(net, batch, work, rate, shrink)
+        update_linear(target, layer, work, rate, shrink)
+    update_first_layer(target, batch, work, rate, shrink)
 
 
 @compiled
@@ -265,13 +266,9 @@ def squared_weights(net):
 
 
 @compiled
-def gradient_steps(net, csr, order, work, hyper):
-    """A gradient step on each batch of the order.
-
-    Returns
-    -------
-    Σ −log softmax of the last batch's labels, and Σ W², both from before its step
-    """
+def gradient_steps(net, csr, order, work, hyper, dense=None):
+    """A step on each batch of the order, of plain gradient descent if there is no `dense`; returns the last batch's
+    Σ −log softmax of the labels, and Σ W², both from before its step."""
     cost = squares = 0.0
     output = layer_at(net, len(net.layers) - 1)
     for first in range(0, len(order), work.batch):
@@ -281,15 +278,19 @@ def gradient_steps(net, csr, order, work, hyper):
             cost, _ = cross_entropy(output, batch, work)
             squares = squared_weights(net)
         softmax_backward(output, batch, work)
-        rate = hyper.learning_rate / work.Z.dtype.type(batch.m)
-        backward(net, batch, work, hyper, -rate, rate * hyper.L2)
+        m = work.Z.dtype.type(batch.m)
+        if dense is None:
+            backward(net, net, batch, work, hyper, -hyper.learning_rate / m, hyper.learning_rate / m * hyper.L2)
+        else:
+            decay_gradient(net, dense.gradient, hyper.L2 / m)
+            backward(net, dense.gradient, batch, work, hyper, work.Z.dtype.type(1) / m, work.Z.dtype.type(0))
+            update_all(net, dense)
     return cost, squares
 
 
 @compiled
 def evaluate(net, csr, order, work, hyper, result):
-    """A pass over a set: adds to `result` (networks, 2), for each network, Σ −log softmax of the labels and how many of
-    them are predicted, NaN where an output is not finite."""
+    """A pass over a set: adds Σ −log softmax of the labels, and how many are predicted, to `result` (networks, 2)."""
     for first in range(0, len(order), work.batch):
         batch = Batch(csr, order, first, min(work.batch, len(order) - first))
         forward(net, batch, work, hyper, 0)

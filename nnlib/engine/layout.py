@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from nnlib.core.optimizers import Rates
 from nnlib.engine.simd import lanes
 
 if TYPE_CHECKING:
@@ -103,6 +104,17 @@ class Hyperparameters(NamedTuple):
     activation: Any  # `activations.chosen`
     batchnorm: bool
     normalization: Normalization
+
+
+class Dense(NamedTuple):
+    """What a step needs whose optimizer is not fused with the backward pass."""
+
+    optimizer: Any  # `optimizers.chosen`
+    rates: Rates
+    gradient: Network  # dW and db in the layout of the network
+    W1: tuple[np.ndarray, ...]  # the optimizer's state, in the layout of W1, W and b
+    W: tuple[np.ndarray, ...]
+    b: tuple[np.ndarray, ...]
 
 
 def to_csr(X: Tensor, Y: Tensor) -> CSR:

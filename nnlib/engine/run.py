@@ -14,12 +14,17 @@ import torch
 from torch import Tensor
 
 from nnlib.core.model import Parameters, initialize_parameters
+from nnlib.core.optimizers import OPTIMIZERS
 from nnlib.core.seeds import Seeds
 from nnlib.core.settings import Settings
 from nnlib.core.training import StoppingRule
 
 # What an evaluation logs: the costs, Σ W² and the accuracy, as `l_layer_model` tells them.
 HISTORY = ("train_cost", "validation_cost", "sum_squared_weights", "validation_accuracy")
+# The optimizer that both engines fuse with the backward pass.
+FUSED = "gradient_descent"
+# What is kept of each W and b.
+BY_PARAMETER = ("parameters", "last_parameters", "optimizer_state")
 # The memory of early stopping, and when it, or a cost that is not finite, ended a replica.
 STATE = ("reference", "best", "evals_without_progress", "stopped_at", "diverged_at")
 
@@ -32,6 +37,7 @@ class Run:
     ----------
     parameters : W1 (R, out, in), b1 (R, out, 1), ..., what `stopping.returns` asks for of each replica
     last_parameters : the same of the last step, where the best evaluation's are returned; else empty
+    optimizer_state : (R, arrays, ...) for each W and b what the optimizer keeps after the last step; empty if nothing
     epoch, step : how far the run has come; in the end those asked for, whether reached or not
     steps : (evaluations,) the steps at which there was one
     train_cost, validation_cost, sum_squared_weights, validation_accuracy : (evaluations, R); NaN after a replica's end
@@ -50,6 +56,7 @@ class Run:
     sum_squared_weights: Tensor
     validation_accuracy: Tensor
     last_parameters: Parameters = field(default_factory=dict)
+    optimizer_state: Parameters = field(default_factory=dict)
     epoch: int = 0
     step: int = 0
     steps: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64, device="cpu"))
@@ -68,10 +75,13 @@ class Run:
         never = torch.zeros(R, dtype=torch.int64, device="cpu")
         infinite = torch.full((R,), torch.inf, dtype=dtype, device="cpu")
         last = parameters if settings.stopping.returns == "best" else {}
+        arrays = OPTIMIZERS[settings.optimizer].arrays
+        kept = {name: value.new_zeros(R, arrays, *value.shape[1:]) for name, value in parameters.items() if arrays}
         history: dict[str, Any] = {name: torch.empty(0, R, dtype=dtype, device="cpu") for name in HISTORY}
         return cls(
             parameters=parameters,
             last_parameters={name: value.clone() for name, value in last.items()},
+            optimizer_state=kept,
             reference=infinite,
             best=infinite.clone(),
             evals_without_progress=never,
@@ -154,15 +164,12 @@ class Run:
         ended = int(torch.maximum(self.stopped_at, self.diverged_at)[replica])
         evaluations = int((self.steps <= ended).sum()) if ended else len(self.steps)
         only = slice(replica, replica + 1)
-        return Run(
-            parameters={name: value[only] for name, value in self.parameters.items()},
-            last_parameters={name: value[only] for name, value in self.last_parameters.items()},
-            epoch=self.epoch,
-            step=self.step,
-            steps=self.steps[:evaluations],
-            **{name: getattr(self, name)[:evaluations, only] for name in HISTORY},
-            **{name: getattr(self, name)[only] for name in STATE},
-        )
+        values: dict[str, Any] = {
+            which: {name: value[only] for name, value in getattr(self, which).items()} for which in BY_PARAMETER
+        }
+        values |= {name: getattr(self, name)[:evaluations, only] for name in HISTORY}
+        values |= {name: getattr(self, name)[only] for name in STATE}
+        return Run(epoch=self.epoch, step=self.step, steps=self.steps[:evaluations], **values)
 
     @classmethod
     def join(cls, runs: Sequence[Run]) -> Run:
@@ -173,17 +180,13 @@ class Run:
         def padded(values: Tensor) -> Tensor:
             return torch.nn.functional.pad(values, (0, 0, 0, evaluations - len(values)), value=torch.nan)
 
-        return cls(
-            parameters={name: torch.cat([run.parameters[name] for run in runs]) for name in longest.parameters},
-            last_parameters={
-                name: torch.cat([run.last_parameters[name] for run in runs]) for name in longest.last_parameters
-            },
-            epoch=longest.epoch,
-            step=longest.step,
-            steps=longest.steps,
-            **{name: torch.cat([padded(getattr(run, name)) for run in runs], 1) for name in HISTORY},
-            **{name: torch.cat([getattr(run, name) for run in runs]) for name in STATE},
-        )
+        values: dict[str, Any] = {
+            which: {name: torch.cat([getattr(run, which)[name] for run in runs]) for name in getattr(longest, which)}
+            for which in BY_PARAMETER
+        }
+        values |= {name: torch.cat([padded(getattr(run, name)) for run in runs], 1) for name in HISTORY}
+        values |= {name: torch.cat([getattr(run, name) for run in runs]) for name in STATE}
+        return cls(epoch=longest.epoch, step=longest.step, steps=longest.steps, **values)
 
     def tensors(self) -> dict[str, Tensor]:
         """The whole run as named tensors, for a file; `from_tensors` is the inverse."""
@@ -199,7 +202,7 @@ class Run:
     def from_tensors(cls, tensors: dict[str, Tensor]) -> Run:
         """The inverse of `tensors`; KeyError if a tensor is missing."""
         values: dict[str, Any] = {name: tensors[name] for name in ("steps", *HISTORY, *STATE)}
-        for which in ("parameters", "last_parameters"):
+        for which in BY_PARAMETER:
             start = f"{which}."
             values[which] = {name.removeprefix(start): tensors[name] for name in tensors if name.startswith(start)}
         return cls(epoch=int(tensors["epoch"]), step=int(tensors["step"]), **values)

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nnlib.core.optimizers import OPTIMIZERS
 from nnlib.core.seeds import Seeds
 from nnlib.core.settings import Normalization, Settings
 from nnlib.data.files import load_metadata, load_tensors, save_tensors
@@ -152,11 +153,15 @@ def in_layers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def identity(settings: Settings) -> Settings:
-    """The settings that replicas of the same bits share: 0 epochs, and the default normalization if there is no batch
-    norm."""
+    """The settings that replicas of the same bits share: 0 epochs, and defaults for what plays no part: normalization
+    without batch norm, and the hyperparameters of other optimizers."""
+    unused: dict[str, Any] = {"epochs": 0}
     if settings.batchnorm == "none":
-        settings = settings.replace(normalization=Normalization())
-    return settings.replace(epochs=0)
+        unused["normalization"] = Normalization()
+    for row in OPTIMIZERS.values():
+        others = {*row.needs} - {*OPTIMIZERS[settings.optimizer].needs}
+        unused |= {name: Settings.model_fields[name].default for name in others}
+    return settings.replace(**unused)
 
 
 def _once(say: Callable[[str], object]) -> Callable[[str], object]:

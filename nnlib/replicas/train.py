@@ -13,6 +13,7 @@ import torch
 from pydantic import InstanceOf
 
 from nnlib.arrays import ArrayLike
+from nnlib.core.optimizers import OPTIMIZERS
 from nnlib.core.seeds import Seeds
 from nnlib.core.settings import LayersDims, Settings
 from nnlib.core.training import check_batches
@@ -364,7 +365,9 @@ def check_memory(
     on_cpu = device.type == "cpu"
     examples, bytes_each = data.validation.examples, data.train.X.element_size()
     pairs = [pair for settings in configurations for pair in itertools.pairwise(settings.layers_dims)]
-    weights = 2 * replicas * sum(fan_out * (fan_in + 1) for fan_in, fan_out in pairs)
+    # Of the last step, of the best evaluation, and what the optimizer keeps.
+    copies = 2 + max(OPTIMIZERS[settings.optimizer].arrays for settings in configurations)
+    weights = copies * replicas * sum(fan_out * (fan_in + 1) for fan_in, fan_out in pairs)
 
     def of_a_pass(settings: Settings) -> int:
         """Z and A of each unit, on a GPU the caches too; of a whole set where all its examples are needed at once."""
