@@ -114,12 +114,11 @@ def steps(parameters: Parameters) -> dict[int, int]:
     return total
 
 
-def usual(total: dict[int, int], threads: int, eval_every: int) -> float:
+def usual(data: Data, total: dict[int, int], threads: int, eval_every: int) -> float:
     """The seconds that torch autograd with a DataLoader would take for so many steps of each batch size, with
     evaluations."""
     torch.set_num_threads(threads)
     torch.set_grad_enabled(False)
-    data = Data.load()
     seconds = 0.0
     for size, count in total.items():
         epoch = autograd(data, 1, batch_size=size, eval_every=eval_every)
@@ -134,6 +133,7 @@ def main() -> None:
     changes = parser.parse_args().set
 
     warn_if_busy()
+    data = Data.load()  # if it is missing, that is said before the pipeline has run
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) / "repository"
         parameters = copy(folder, changes)
@@ -144,7 +144,7 @@ def main() -> None:
     memory = peak_memory()
     work = steps(parameters)
     threads = parameters.threads or cores()
-    alone = usual(work, threads, parameters.stopping.eval_every)
+    alone = usual(data, work, threads, parameters.stopping.eval_every)
     replicas = parameters.replicas
     text = (
         f"`dvc repro` from nothing{' with ' if changes else ''}{', '.join(changes)}: {replicas} replicas, "

@@ -25,6 +25,11 @@ settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("untimed")
 
 
+# Nor do the developer's own store and cluster play a part.
+for name in ("REPLICA_STORE", "DASK_SCHEDULER_ADDRESS", "CLUSTER_WAIT"):
+    os.environ.pop(name, None)
+
+
 OPTIONS = """--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking
     --disable-component-update --disable-sync --window-size=1200,900"""
 

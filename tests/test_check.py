@@ -375,7 +375,7 @@ CHANGED = {name: function for name, (function, _) in PAIRS.items() if hasattr(nn
 def results(name):
     try:
         found = CHANGED[name]()
-    except (ValueError, RuntimeError, IndexError, KeyError):
+    except (TypeError, ValueError, RuntimeError, IndexError, KeyError):
         return None
     return [np.asarray(one) for one in (found if isinstance(found, list | tuple) else [found])]
 
