@@ -26,8 +26,8 @@ def gradient_descent(theta: Any, gradient: Any, state: Any, rates: Any) -> None:
 def momentum(theta: Any, gradient: Any, state: Any, rates: Any) -> None:
     """v ← μ v + dθ, θ ← θ − α v, with v = 0 before the first step.
 
-    B. Polyak, *Some methods of speeding up the convergence of iteration methods* (1964), in the form of I. Sutskever et
-    al. (2013) that PyTorch has.
+    B. Polyak, *Some methods of speeding up the convergence of iteration methods* (1964). As in PyTorch, α multiplies
+    the whole velocity.
     """
     velocity = state[0]
     velocity *= rates.momentum

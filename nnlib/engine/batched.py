@@ -86,7 +86,7 @@ class Step:
         self.gradient = None if settings.optimizer == FUSED else like(weights)
         self.state = [array.buffer for array in state]
         self.update, self.rates = OPTIMIZERS[settings.optimizer].update, settings.rates()
-        # What the products are multiplied by, and which share of the weights comes with them.
+        # What dZ Aᵀ is multiplied by: for the weights themselves −α/m, for a gradient 1/m.
         self.rate = -settings.learning_rate / m if self.gradient is None else 1 / m
         self.decay = self._decay(settings.L2)
         self.activation, self.activation_backward = ACTIVATIONS[settings.activation]
@@ -97,8 +97,8 @@ class Step:
         self.deviations: list[Tensor] = [first] * len(self.A)
 
     def _decay(self, L2: float) -> Tensor | None:
-        """What each number of the buffer is multiplied by: 1 − α λ/m for a weight, 1 for a bias; of a gradient λ/m and
-        0; None if λ is 0."""
+        """What each number of the buffer is multiplied by: 1 − α λ/m for a weight and 1 for a bias, for a gradient λ/m
+        and 0; None if λ is 0."""
         if not L2:
             return None
         bias = 1 if self.gradient is None else 0

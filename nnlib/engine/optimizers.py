@@ -37,7 +37,7 @@ def _update(optimizer: Any, theta: Any, gradient: Any, state: Any, rates: Any) -
 
 @inlined
 def decay_gradient(net: Any, gradient: Any, factor: Any) -> None:
-    """The gradient before the backward pass adds to it: that of the L2 term, λ/m W."""
+    """Set the gradient to that of the L2 term, λ/m W; the backward pass adds the rest."""
     gradient.W1[:] = factor * net.W1
     gradient.W[:] = factor * net.W
     gradient.b[:] = 0
