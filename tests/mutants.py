@@ -42,6 +42,7 @@ TESTS = {
     "nnlib/validation.py": "validation layers model training",
     "nnlib/core/seeds.py": "seeds",
     "nnlib/core/settings.py": "validation records training model",
+    "nnlib/core/optimizers.py": "model engine",
     "nnlib/core/layers.py": "layers model validation training engine",
     "nnlib/core/model.py": "model layers validation training",
     "nnlib/core/training.py": "training validation engine",
@@ -223,6 +224,8 @@ def main():
                 if tests and path.name != "__init__.py":
                     total, late, lived = survivors(path, tests, arguments.processes, arguments.every, arguments.skip)
                     print(f"{name}: {total} mutants, {len(lived)} survived, {late} ran out of time", flush=True)
+                elif not given.is_dir():
+                    parser.error(f"{name}: expected a module with an entry in TESTS, got one without")
 
 
 if __name__ == "__main__":

@@ -136,6 +136,12 @@ def test_every_optimizer_follows_the_readable_loop(optimizer, returns):
     assert_followed(with_stopping(settings, returns=returns), 0, 2)
 
 
+@pytest.mark.parametrize(("optimizer", "arrays"), [("gradient_descent", 0), ("momentum", 1)])
+def test_a_run_keeps_what_its_optimizer_needs(optimizer, arrays):
+    state = Run.begin(SETTINGS.replace(optimizer=optimizer), [0, 1]).optimizer_state
+    assert (tuple(state["W1"].shape) if state else None) == ((2, arrays, 5, 6) if arrays else None)
+
+
 @pytest.mark.parametrize("batch_size", [7, 40, 57])
 @BATCHNORM
 def test_with_other_batch_sizes_they_follow_too(batchnorm, batch_size):
