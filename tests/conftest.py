@@ -25,7 +25,7 @@ settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("untimed")
 
 
-# Nor do the developer's own store and cluster play a part.
+# The developer's own store and cluster play no part in the tests.
 for name in ("REPLICA_STORE", "DASK_SCHEDULER_ADDRESS", "CLUSTER_WAIT"):
     os.environ.pop(name, None)
 

@@ -281,7 +281,8 @@ function descend(values, gradient, learningRate, decay) {
   }
 }
 
-/** Plain gradient descent, whatever the optimizer of the experiments: θ − α dθ, in place; with L2 dW is (λ / m) W more than the cross-entropy's. */
+/** Plain gradient descent, whatever the optimizer of the experiments: θ − α dθ, in place. With L2 dW is (λ / m) W more
+ * than the cross-entropy's. */
 function updateParameters(layers, grads, learningRate, L2, m) {
   layers.forEach(({ W, b }, l) => {
     descend(W, grads[l].W, learningRate, L2 / m);
