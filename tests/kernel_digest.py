@@ -10,10 +10,11 @@ import platform
 import numpy as np
 
 from nnlib.core.seeds import epoch_order, initial_normals
-from nnlib.engine.activations import chosen
+from nnlib.engine.activations import ACTIVATIONS
 from nnlib.engine.arithmetic import ieee_754
 from nnlib.engine.kernel import evaluate, gradient_steps, squared_weights
 from nnlib.engine.layout import CSR, Hyperparameters, Normalization, SideBySide, workspace
+from nnlib.engine.simd import chosen
 
 DIMS, EXAMPLES, BATCH, EPOCHS = (784, 20, 7, 5, 10), 200, 32, 3
 
@@ -33,7 +34,11 @@ def digest(dtype):
     for batchnorm, exact in ((False, False), (True, False), (True, True)):
         networks = SideBySide(DIMS, 2, dtype)
         hyper = Hyperparameters(
-            dtype(0.05), dtype(0.01), chosen("relu"), batchnorm, Normalization(dtype(1e-8), True, False, False, exact)
+            dtype(0.05),
+            dtype(0.01),
+            chosen(ACTIVATIONS, "relu"),
+            batchnorm,
+            Normalization(dtype(1e-8), True, False, False, exact),
         )
         for seed, arrays in enumerate(networks.arrays):
             alone = SideBySide(DIMS, 1, dtype)

@@ -14,7 +14,7 @@ from numba.extending import overload
 
 from nnlib.engine.functions import exp
 from nnlib.engine.jit import OPTIONS
-from nnlib.engine.simd import lanes, where_above
+from nnlib.engine.simd import where_above
 
 Pair = tuple[Callable[..., Any], Callable[..., Any]]
 
@@ -48,11 +48,6 @@ def sigmoid(number: Any) -> Pair:
 
 # Each is a function of the float type that it is compiled for.
 ACTIVATIONS: dict[str, Callable[[Any], Pair]] = {"relu": relu, "sigmoid": sigmoid}
-
-
-def chosen(name: str) -> Any:
-    """An activation as a type: compiled functions are compiled once for each."""
-    return lanes(list(ACTIVATIONS).index(name))
 
 
 def activation_forward(activation: Any, Z: Any) -> Any:

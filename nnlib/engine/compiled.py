@@ -24,12 +24,12 @@ from nnlib.core.model import Parameters
 from nnlib.core.optimizers import OPTIMIZERS, Rates
 from nnlib.core.seeds import Seeds, epoch_order
 from nnlib.core.settings import Settings
-from nnlib.engine.activations import chosen
+from nnlib.engine.activations import ACTIVATIONS
 from nnlib.engine.arithmetic import ieee_754
 from nnlib.engine.kernel import evaluate, gradient_steps, squared_weights
 from nnlib.engine.layout import CSR, Dense, Hyperparameters, Normalization, SideBySide, Workspace, workspace
-from nnlib.engine.optimizers import chosen as chosen_optimizer
 from nnlib.engine.run import FUSED, HISTORY, Job, OnEval, Run
+from nnlib.engine.simd import chosen
 
 ABREAST = 48  # units of the first layers of networks that pass over a set side by side, at most
 PART = 480  # examples of a set that pass at a time, so that their activations stay in the cache
@@ -88,7 +88,7 @@ class Replica:
                 view[:] = value[0, k].numpy().reshape(view.shape)
         W1, W, b = (tuple(getattr(one.net, which) for one in kept) for which in ("W1", "W", "b"))
         rates = Rates(*map(self.dtype.type, self.settings.rates()))
-        return Dense(chosen_optimizer(name), rates, gradient.net, W1, W, b), [one.arrays[0] for one in kept]
+        return Dense(chosen(OPTIMIZERS, name), rates, gradient.net, W1, W, b), [one.arrays[0] for one in kept]
 
     def parameters(self) -> Parameters:
         """In the form in which they were given."""
@@ -116,7 +116,7 @@ def hyperparameters(settings: Settings, dtype: np.dtype[Any]) -> Hyperparameters
     return Hyperparameters(
         learning_rate=number(settings.learning_rate),
         L2=number(settings.L2),
-        activation=chosen(settings.activation),
+        activation=chosen(ACTIVATIONS, settings.activation),
         batchnorm=settings.batchnorm != "none",
         normalization=Normalization(
             epsilon=number(normalization.epsilon),

@@ -101,7 +101,7 @@ class Hyperparameters(NamedTuple):
 
     learning_rate: Any
     L2: Any
-    activation: Any  # `activations.chosen`
+    activation: Any  # of `ACTIVATIONS`, `chosen`
     batchnorm: bool
     normalization: Normalization
 
@@ -109,7 +109,7 @@ class Hyperparameters(NamedTuple):
 class Dense(NamedTuple):
     """What a step needs whose optimizer is not fused with the backward pass."""
 
-    optimizer: Any  # `optimizers.chosen`
+    optimizer: Any  # of `OPTIMIZERS`, `chosen`
     rates: Rates
     gradient: Network  # dW and db in the layout of the network
     W1: tuple[np.ndarray, ...]  # the optimizer's state, in the layout of W1, W and b

@@ -12,12 +12,6 @@ from numba.extending import overload, register_jitable
 
 from nnlib.core.optimizers import OPTIMIZERS
 from nnlib.engine.jit import OPTIONS, inlined
-from nnlib.engine.simd import lanes
-
-
-def chosen(name: str) -> Any:
-    """An optimizer as a type: compiled functions are compiled once for each."""
-    return lanes(list(OPTIMIZERS).index(name))
 
 
 def update(optimizer: Any, theta: Any, gradient: Any, state: Any, rates: Any) -> None:

@@ -14,7 +14,7 @@ bits do not depend on that cut.
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -35,6 +35,11 @@ def lanes(count: int) -> Any:
     A tuple's length is part of its type, which is all that is read of it.
     """
     return (None,) * count
+
+
+def chosen(table: Mapping[str, Any], name: str) -> Any:
+    """A row of a table as a type, its number a vector's length: compiled functions are compiled once for each row."""
+    return lanes(list(table).index(name))
 
 
 class Vector(types.Type):
