@@ -34,7 +34,7 @@ def tensor(name: str, value: Any) -> Tensor:
     """Real numbers as a tensor of their own type: a tensor as it is, all else as a copy on the CPU."""
     if not isinstance(value, Tensor):
         value = _from_array(name, value)
-    variable = name.split(": ")[-1]
+    variable = variable_of(name)
     if value.is_nested:
         raise InputError(f"{name}: expected one tensor, got a nested one; use torch.stack({variable}.unbind())")
     if value.layout is not torch.strided:
@@ -49,25 +49,31 @@ def tensor(name: str, value: Any) -> Tensor:
     return value.as_subclass(Tensor)
 
 
+def variable_of(name: str) -> str:
+    """What code calls the array: W1 where a message's name is "parameters: W1"."""
+    return name.rpartition(": ")[2]
+
+
 def _from_array(name: str, value: Any) -> Tensor:
     if hasattr(value, "toarray"):
-        raise InputError(f"{name}: expected a dense array, got a sparse one; use {name}.toarray()")
+        raise InputError(f"{name}: expected a dense array, got a sparse one; use {variable_of(name)}.toarray()")
     if np.ma.is_masked(value):
-        raise InputError(f"{name}: expected an array without masked values, got {what(value)}; use {name}.filled(...)")
+        end = f"use {variable_of(name)}.filled(...)"
+        raise InputError(f"{name}: expected an array without masked values, got {what(value)}; {end}")
     array = None
     try:
         array = np.array(value)
         return torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
     except (TypeError, ValueError, RuntimeError):
         # Text such as "7", or a table's column of Python's numbers.
-        converts = array is not None and array.size and isinstance(array.flat[0], str | bytes | Number)
+        converts = array is not None and array.size and all(isinstance(one, str | bytes | Number) for one in array.flat)
         end = f"; use {_array_of(name, value)}.astype(int), or .astype(float)" if converts else ""
         raise InputError(f"{name}: expected an array of numbers, got {what(value)}{end}") from None
 
 
 def _array_of(name: str, value: Any) -> str:
     """How a message writes the value as an array."""
-    variable = name.split(": ")[-1]
+    variable = variable_of(name)
     return variable if hasattr(value, "dtype") or hasattr(value, "dtypes") else f"numpy.array({variable})"
 
 
@@ -77,10 +83,9 @@ def floats(named: Mapping[str, Any]) -> list[Tensor]:
     if len(devices) > 1:
         raise InputError(f"{', '.join(named)}: expected arrays on one device, got {' and '.join(sorted(devices))}")
     tensors = {name: tensor(name, value) for name, value in named.items()}
+    inputs = {name: value for name, value in tensors.items() if name != "Y"}
     precisions = set()
-    for name, value in tensors.items():
-        if name == "Y":
-            continue
+    for name, value in inputs.items():
         if value.dtype not in PRECISIONS:
             array = _array_of(name, named[name])
             end = f"grey levels from 0 to 255 as {array} / 255, other whole numbers as {array} * 1.0"

@@ -23,9 +23,9 @@ def _plain(value: Any) -> Any:
 
 def _listed(value: Any) -> Any:
     """An array, a range or the like as a list. A set has no order, bytes are none, nor is what has several axes."""
-    if isinstance(value, Set | bytes | bytearray) or getattr(value, "ndim", 1) > 1:
+    if isinstance(value, Set | bytes | bytearray) or getattr(value, "ndim", 0) > 1:
         raise ValueError("a list")
-    listed = hasattr(value, "__len__") and getattr(value, "ndim", 1) != 0
+    listed = hasattr(value, "__len__") and getattr(value, "ndim", None) != 0
     return list(value) if listed and not isinstance(value, str | Mapping) else value
 
 
@@ -144,7 +144,7 @@ def line(name: str, problem: Any, schema: Any, renamed: Mapping[str, str] | None
         if renamed and key in renamed:
             return f"{key}: no such entry; it is now {renamed[key]}"
         *parents, unknown = problem["loc"]
-        close = get_close_matches(str(unknown), _fields(schema, parents), n=1)
+        close = get_close_matches(str(unknown), _fields(schema, parents))
         return f"{key}: no such entry" + (f"; did you mean {close[0]!r}?" if close else "")
     if problem["type"] == "value_error" and isinstance(problem["ctx"]["error"], InputError):
         # A check of a whole record says itself which of its entries do not fit.

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nnlib.arrays import PRECISIONS, floats
+from nnlib.arrays import PRECISIONS, floats, variable_of
 from nnlib.errors import InputError
 from nnlib.records import what
 
@@ -65,7 +65,7 @@ def fit(**arrays: tuple[Any, str]) -> list[Tensor]:
     }
     if len(kinds) != 1 or not _usual(*kinds):
         values = floats({name: value for name, (value, _) in arrays.items()})
-    if torch.is_autocast_enabled(values[0].device.type):
+    if any(torch.is_autocast_enabled(value.device.type) for value in values):
         raise InputError("torch.autocast: expected none, since it would compute in another precision than the arrays'")
     _check_shapes(
         tuple([(name, axes, value.shape) for (name, (_, axes)), value in zip(arrays.items(), values, strict=True)])
@@ -75,10 +75,13 @@ def fit(**arrays: tuple[Any, str]) -> list[Tensor]:
 
 def _usual(kind: tuple[torch.dtype, torch.device, torch.layout, bool] | None) -> bool:
     """Whether tensors of that precision, device and layout, nested or not, are taken as they are."""
-    return kind is not None and kind[0] in PRECISIONS and kind[1].type != "meta" and kind[2:] == (torch.strided, False)
+    if kind is None:
+        return False
+    dtype, device, layout, nested = kind
+    return dtype in PRECISIONS and device.type != "meta" and layout is torch.strided and not nested
 
 
-@lru_cache(maxsize=4096)  # a training loop asks again and again for the same few
+@lru_cache  # a training loop asks again and again for the same few
 def _check_shapes(arrays: tuple[tuple[str, str, tuple[int, ...]], ...]) -> None:
     sizes: dict[str, Any] = {"1": 1}
     leading: tuple[int, ...] = ()
@@ -87,7 +90,7 @@ def _check_shapes(arrays: tuple[tuple[str, str, tuple[int, ...]], ...]) -> None:
         names = axes.replace("...", "").split()
         before = len(shape) - len(names)
         expected = [sizes.get(axis, axis) for axis in names]
-        if before < 0 or 0 in shape or not _fits(expected, shape[before:]):
+        if 0 in shape or not _fits(expected, shape[before:]):
             text = f"({', '.join(['...', *map(str, expected)])})" + ", none of them 0" * (0 in shape)
             raise InputError(f"{name}: expected {text}, got {tuple(shape)}{remedy(name, expected, shape)}")
         if before and leading not in ((), shape[:before]):
@@ -106,23 +109,21 @@ def _fits(expected: Sequence[Any], shape: Sequence[int]) -> bool:
 
 def remedy(name: str, expected: Sequence[Any], shape: Sequence[int]) -> str:
     """The end of a message: what makes an array of that shape fit, where that is likely to be meant."""
-    variable = name.split(": ")[-1]
-    if len(shape) == 2 and _fits(expected, shape[::-1]):
-        return f"; {variable}.T would fit"
-    if variable == "X" and len(shape) > 2 and prod(shape[1:]) == expected[0]:
-        return "; images go through nnlib.flatten(X)"
-    if variable == "X" and len(shape) == 1:
-        return "; one example is X[:, None]"
-    if variable == "Y" and len(shape) == 1:
-        return "; labels go through nnlib.one_hot(Y)"
-    return ""
+    variable = variable_of(name)
+    if len(shape) == 1:
+        ways = {"X": "; one example is X[:, None]", "Y": "; labels go through nnlib.one_hot(Y)"}
+        return ways.get(variable, "")
+    if len(shape) == 2:
+        return f"; {variable}.T would fit" if _fits(expected, shape[::-1]) else ""
+    images = variable == "X" and shape and prod(shape[1:]) == expected[0]
+    return "; images go through nnlib.flatten(X)" if images else ""
 
 
 def check_one_hot(name: str, Y: Tensor) -> None:
     """Refuse labels (..., classes, m) that have not a single 1 in each column, and else 0."""
     wrong = ((Y != 0) & (Y != 1)).any(-2) | (Y.sum(-2) != 1)
     if wrong.any():
-        column = Y.movedim(-2, -1)[wrong][0].tolist()
+        column = Y.mT[wrong][0].tolist()
         raise InputError(f"{name}: expected a single 1 in each column, the rest 0, got {what(column)}")
 
 
@@ -139,8 +140,8 @@ def layers(parameters: Any) -> int:
 def network(X: Any, parameters: Any, *Y: Any) -> tuple[Any, ...]:
     """X, the parameters and, if given, labels Y as tensors: X fits the first layer, each layer the next, Y the last."""
     L = layers(parameters)
-    axes = {f"W{layer}": f"n{layer} n{layer - 1}" for layer in range(1, L + 1)}
-    axes |= {f"b{layer}": f"n{layer} 1" for layer in range(1, L + 1)}
+    axes = {f"W{layer + 1}": f"n{layer + 1} n{layer}" for layer in range(L)}
+    axes |= {f"b{layer + 1}": f"n{layer + 1} 1" for layer in range(L)}
     named = {f"parameters: {name}": (parameters[name], axes[name]) for name in parameters}
     # X and Y last, so that if they do not fit the network, the message blames them and not the network.
     named |= {name: (value, f"{n} m") for name, value, n in zip("XY", (X, *Y), ("n0", f"n{L}"), strict=False)}

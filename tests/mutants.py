@@ -37,7 +37,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # The tests that hold each module, those that find most first.
 TESTS = {
     "nnlib/arrays.py": "validation layers model training",
-    "nnlib/records.py": "records validation parameters",
+    "nnlib/records.py": "records validation parameters dataset study",
     "nnlib/source.py": "store",
     "nnlib/validation.py": "validation layers model training",
     "nnlib/core/seeds.py": "seeds",
@@ -57,7 +57,7 @@ TESTS = {
     "nnlib/evidence/study.py": "study claims reports",
     "nnlib/evidence": "measures judgement verdicts",
     "nnlib/replicas/store.py": "store",
-    "nnlib/engine/run.py": "engine store training",
+    "nnlib/engine/run.py": "engine store training measures",
     "nnlib/replicas/cluster.py": "cluster",
     "nnlib/replicas/train.py": "store engine validation",
     "nnlib/replicas/prepared.py": "measures validation",

@@ -379,6 +379,25 @@ def test_a_replica_that_stops_is_frozen_while_others_go_on(engine, quantity):
         assert_close_to_alone(run, replica, alone, rtol=1e-9, atol=1e-9)
 
 
+def test_the_history_of_one_replica_ends_with_it():
+    together = train(STOPPING, range(6))
+    assert {0} < set(together.stopped_at.tolist())
+    for k in range(6):
+        assert_same(together.one(k), train(STOPPING, [k]))
+
+
+def test_a_longer_run_does_not_know_what_diverged_between_two_regular_evaluations():
+    run = Run.begin(SETTINGS, [0, 1], torch.float64)
+    run.step = 7
+    evaluation = dict.fromkeys(HISTORY, torch.tensor([0.5, torch.nan]))
+    run.evaluate(evaluation, SETTINGS)
+    run.log([(7, evaluation)])
+    assert run.diverged_at.tolist() == [0, 7]
+    longer = run.resumable(SETTINGS)
+    assert longer.diverged_at.tolist() == [0, 0]
+    assert len(longer.steps) == len(longer.validation_cost) == 0
+
+
 def test_it_ends_when_all_replicas_have_stopped():
     run = train(with_stopping(SETTINGS.replace(epochs=1000), patience=1, threshold=1e9, rule="improvement"))
     assert run.steps[-1] == run.stopped_at.max() < 10

@@ -8,7 +8,22 @@ import torch
 from pydantic import Field
 
 from nnlib import InputError, Settings
-from nnlib.records import Count, Float, Fraction, Int, Record, Seed, SeedList, Text, Truth, checked, explain, what
+from nnlib.records import (
+    Count,
+    Float,
+    Fraction,
+    Int,
+    Positive,
+    Record,
+    Seed,
+    SeedList,
+    SplitSeed,
+    Text,
+    Truth,
+    checked,
+    explain,
+    what,
+)
 
 DIMS = (6, 5, 3)
 
@@ -30,10 +45,12 @@ class Whole(Record):
         (Float, [-3, 0.5, np.float32(0.5), torch.tensor(0.5)], [np.nan, np.inf, True, "3", None, [1.0]]),
         (Count, [1, 2**63 - 1], [0, 2**63]),
         (Seed, [0, 2**62 - 1], [-1, 2**62]),
+        (SplitSeed, [0, 2**32 - 1], [-1, 2**32]),
+        (Positive, [1e-300, 0.5], [0, -0.5]),
         (Fraction, [1e-9, 0.999], [0, 1, -0.5]),
         (Truth, [True, False], [0, "yes", None]),
         (Text, ["a"], ["", "  ", 3]),
-        (SeedList, [[3, 4], (3, 4), range(3), np.array([3, 4]), torch.tensor([3, 4])], [[], 3, "34", [-1], [0.5]]),
+        (SeedList, [[3], (3, 4), range(3), np.array([3, 4]), torch.tensor([3, 4])], [[], 3, "34", [-1], [0.5]]),
     ],
 )
 def test_a_kind_of_value_takes_its_range_and_nothing_else(kind, taken, refused):
@@ -63,6 +80,12 @@ def test_what_is_refused_is_one_line_with_every_fault(given, line):
     with pytest.raises(InputError) as error:
         Whole(**given)
     assert str(error.value) == line
+
+
+def test_a_list_is_not_called_too_short_for_a_value_in_it_that_is_refused():
+    with pytest.raises(InputError) as error:
+        Settings(layers_dims=[784, -1])
+    assert str(error.value) == "layers_dims.1: expected a number of at least 1, got -1"
 
 
 def test_a_value_that_is_a_record_is_refused_with_its_own_name_before():

@@ -15,6 +15,7 @@ import nnlib
 from nnlib.arrays import tensor
 from nnlib.data import dataset
 from nnlib.records import what
+from nnlib.validation import fit
 
 DIMS = [6, 5, 4, 3]
 X, Y = problem(8)
@@ -359,6 +360,10 @@ def test_a_mini_batch_fits_the_training_set(batch_size, says):
             train()
 
 
+def test_tensors_of_one_precision_are_taken_as_they_are():
+    assert all(one is other for one, other in zip(fit(A=(A, "in m"), W=(W, "out in")), (A, W), strict=True))
+
+
 IMAGES = torch.randint(0, 256, (20, 1, 4, 4), generator=torch.Generator().manual_seed(0))
 ROWS = IMAGES.flatten(1).double() / 255
 LABELS = torch.arange(20) % 3
@@ -379,6 +384,7 @@ NETWORK = nnlib.initialize_parameters([16, 3], dtype=torch.float64)
         (FLAT.to_sparse(), ONE_HOT, "use X.to_dense()"),
         (torch.nested.nested_tensor(list(FLAT), layout=torch.jagged), ONE_HOT, "use torch.stack(X.unbind())"),
         (FLAT.half(), ONE_HOT, "use X.float()"),
+        (np.ma.masked_less(FLAT.numpy(), 0.5), ONE_HOT, "use X.filled(...)"),
         (FLAT.half().numpy(), ONE_HOT, "use X.astype('float32')"),
         (FLAT.numpy().astype(str), ONE_HOT, "use X.astype(int), or .astype(float)"),
         (pd.DataFrame(FLAT.numpy()).astype(object), ONE_HOT, "use X.astype(int), or .astype(float)"),
@@ -424,6 +430,12 @@ def test_a_layer_s_transpose_is_refused_with_its_own_name():
     parameters = nnlib.initialize_parameters([16, 5, 3], dtype=torch.float64)
     parameters["W2"] = parameters["W2"].T
     with pytest.raises(nnlib.InputError, match=r"parameters: W2: .* got \(5, 3\); W2.T would fit$"):
+        nnlib.predict(FLAT, ONE_HOT, parameters)
+    parameters["W2"] = [["1"]]
+    with pytest.raises(nnlib.InputError, match=r"parameters: W2: .*; use numpy\.array\(W2\)\.astype\(int\)"):
+        nnlib.predict(FLAT, ONE_HOT, parameters)
+    parameters["W2"] = np.array([[1, None]], object)
+    with pytest.raises(nnlib.InputError, match=r"parameters: W2: expected an array of numbers, got object \(1, 2\)$"):
         nnlib.predict(FLAT, ONE_HOT, parameters)
 
 
