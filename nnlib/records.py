@@ -23,9 +23,10 @@ def _plain(value: Any) -> Any:
 
 def _listed(value: Any) -> Any:
     """An array, a range or the like as a list. A set has no order, bytes are none, nor is what has several axes."""
-    if isinstance(value, Set | bytes | bytearray) or getattr(value, "ndim", 0) > 1:
+    shape = getattr(value, "shape", None)
+    if isinstance(value, Set | bytes | bytearray) or (shape and len(shape) > 1):
         raise ValueError("a list")
-    listed = hasattr(value, "__len__") and getattr(value, "ndim", None) != 0
+    listed = hasattr(value, "__len__") and shape != ()
     return list(value) if listed and not isinstance(value, str | Mapping) else value
 
 

@@ -143,13 +143,13 @@ def words(report: Report, study: Study, comparison: Comparison) -> dict[str, str
         None if end is None else (end or sign * margin) * (100 if points else 1)
         for end, sign in ((comparison.low, 1), (comparison.high, -1))
     )
-    unit = " points" if points else ""
+    unit, decimals = " points" if points else "", 0 if comparison.sum_of_signs else 4
     if low is None:
-        region = f"below {number(high)}{unit}"
+        region = f"below {number(high, decimals)}{unit}"
     elif high is None:
-        region = f"above {number(low)}{unit}"
+        region = f"above {number(low, decimals)}{unit}"
     else:
-        region = f"between {number(low)} and {number(high)}{unit}"
+        region = f"above {number(low, decimals)} and below {number(high, decimals)}{unit}"
     return {"quantity": quantity, "compared": compared, "region": region, "points": "yes" if points else ""}
 
 
