@@ -161,7 +161,7 @@ def _fields(schema: Any, parents: Iterable[Any]) -> list[str]:
     """The entries of the record that a path leads to."""
     schema = _bare(schema)
     for parent in parents:
-        if isinstance(schema, type) and issubclass(schema, BaseModel):
+        if hasattr(schema, "model_fields"):
             schema = schema.model_fields[parent].annotation
         else:  # the values of a mapping, or those of a list
             schema = get_args(schema)[isinstance(parent, str)]

@@ -108,7 +108,9 @@ class Places(Visitor):
 
 def mutants(source):
     """Every (operator, mutated source)."""
-    nodes = [getattr(node, name, None) for node in ast.walk(ast.parse(source)) for name in ("annotation", "returns")]
+    tree = [*ast.walk(ast.parse(source))]
+    nodes = [getattr(node, name, None) for node in tree for name in ("annotation", "returns")]
+    nodes += [node for node in tree if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
     annotations = [((n.lineno, n.col_offset), (n.end_lineno, n.end_col_offset)) for n in nodes if n]
     for name in sorted(filter(near, operator_names())):
         try:

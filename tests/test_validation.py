@@ -15,7 +15,7 @@ import nnlib
 from nnlib.arrays import tensor
 from nnlib.data import dataset
 from nnlib.records import what
-from nnlib.validation import fit
+from nnlib.validation import fit, remedy
 
 DIMS = [6, 5, 4, 3]
 X, Y = problem(8)
@@ -424,6 +424,11 @@ def test_a_likely_mistake_is_refused_with_the_way_out(X, Y, way):
             assert str(error.value).startswith((f"{before}X: expected ", f"{before}Y: expected "))
             assert str(error.value).endswith(f"; {way}")
             assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("name", "features", "shape"), [("A", 4, (20, 2, 2)), ("X", 5, (20, 2, 2)), ("X", 1, ())])
+def test_only_images_that_would_fit_are_said_to_be_images(name, features, shape):
+    assert remedy(name, (features, "m"), shape) == ""
 
 
 def test_a_layer_s_transpose_is_refused_with_its_own_name():
