@@ -119,9 +119,10 @@ def mutants(source):
             continue
         places = Places(operator, annotations)
         places.walk(get_ast(source))
-        for occurrence, counts in enumerate(places.found):
-            if counts:
-                yield name, mutate_code(source, operator, occurrence)
+        for occurrence in (number for number, counts in enumerate(places.found) if counts):
+            mutated = mutate_code(source, operator, occurrence)
+            if ast.dump(ast.parse(mutated)) != ast.dump(tree[0]):  # 1e+38 is 1e38
+                yield name, mutated
 
 
 class Mutant(SourceFileLoader):

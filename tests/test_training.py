@@ -71,7 +71,7 @@ def test_early_stopping_is_the_books_unless_asked_otherwise():
 
 def test_the_accuracy_may_be_watched_instead_where_more_is_better():
     rule = StoppingRule(Stopping(quantity="validation_accuracy", patience=2, threshold=0.01))
-    accuracies, rising = (0.5, 0.6, 0.605, 0.6, 0.9), 1.0
+    accuracies, rising = (0.5, 0.6, 0.605, 0.605, 0.9), 1.0  # of equal ones the first is the best
     evaluations = [rule.evaluate(torch.tensor(rising), torch.tensor(accuracy)) for accuracy in accuracies]
     assert [bool(stop) for stop, _ in evaluations] == [False, False, False, True, False]
     assert [bool(best) for _, best in evaluations] == [True, True, True, False, True]

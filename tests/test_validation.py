@@ -358,6 +358,8 @@ def test_a_mini_batch_fits_the_training_set(batch_size, says):
     ):
         with pytest.raises(nnlib.InputError, match=f"^batch_size: expected {says} .*, got {batch_size}$"):
             train()
+    # The last mini-batch has three.
+    nnlib.train_replicas((X, Y), (X, Y), settings.replace(batch_size=5), [0])
 
 
 def test_tensors_of_one_precision_are_taken_as_they_are():

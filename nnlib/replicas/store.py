@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,8 +34,7 @@ from nnlib.source import ChangedCodeError, code_digest
 VERSION = "v2"
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A file of the store, and what it says of itself."""
 
     path: Path
@@ -149,7 +148,7 @@ class Shelf:
 def in_layers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors layer by layer, W1, b1, W2, ..., as training has them; a file has them by name."""
     layer = re.compile(r"\d+$")
-    return dict(sorted(tensors.items(), key=lambda item: int(found[0]) if (found := layer.search(item[0])) else 0))
+    return dict(sorted(tensors.items(), key=lambda item: [int(number) for number in layer.findall(item[0])]))
 
 
 def identity(settings: Settings) -> Settings:
