@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from subprocess import PIPE
+from subprocess import DEVNULL, PIPE
 
 import forkserver
 import pytest
@@ -79,42 +79,50 @@ def settings_of_torch():
 
 
 @pytest.fixture(scope="session")
-def mnist(tmp_path_factory):
+def shared(tmp_path_factory):
+    """A folder of all of pytest's workers."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def mnist(shared):
     """A folder with MNIST's four files: those of this checkout, else downloaded."""
     from nnlib.data.catalogue import MNIST
     from nnlib.data.raw import download
 
     here = Path(__file__).parents[1] / "data" / "raw"
-    if not all((here / name).exists() for name in MNIST.files):
-        here = tmp_path_factory.mktemp("mnist")
-        download(here, MNIST, user_folder=os.environ.get("MNIST_DIR"))
-    return here
+    if all((here / name).exists() for name in MNIST.files):
+        return here
+    with FileLock(shared / "mnist.lock"):
+        if not (shared / "mnist").exists():
+            download(shared / "mnist", MNIST, user_folder=os.environ.get("MNIST_DIR"))
+    return shared / "mnist"
 
 
 @pytest.fixture(scope="session")
-def quick_python(tmp_path_factory):
-    """From here on, the `python` of the programs that tests start is the fork server's; the usual one elsewhere than on
-    Linux, since macOS's libraries do not outlive a fork and Windows has none."""
+def quick_python(shared):
+    """From here on, the `python` of the programs that tests start is the fork server's, one for all workers; the usual
+    one elsewhere than on Linux, since macOS's libraries do not outlive a fork and Windows has none."""
     if sys.platform != "linux":
-        yield
         return
-    folder = tmp_path_factory.mktemp("bin")
-    # Whether a program's lines are counted is said by the program's environment.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")} | ENVIRONMENT
-    command, pipes = [sys.executable, forkserver.__file__, folder / "socket"], {"stdin": PIPE, "stdout": PIPE}
-    with subprocess.Popen(command, env=environment, **pipes) as server:
-        assert server.stdout.readline() == b"ready\n"
-        forkserver.write_client(folder, folder / "socket")
-        ENVIRONMENT["PATH"] = f"{folder}{os.pathsep}{ENVIRONMENT['PATH']}"
-        yield
-        server.stdin.close()
+    folder = shared / "bin"
+    with FileLock(shared / "bin.lock"):
+        if not folder.exists():
+            # Whether a program's lines are counted is said by the program's environment.
+            environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+            pytest_itself = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+            command = [sys.executable, forkserver.__file__, shared / "socket", str(pytest_itself)]
+            server = subprocess.Popen(command, env=environment | ENVIRONMENT, stdin=DEVNULL, stdout=PIPE)
+            assert server.stdout.readline() == b"ready\n"
+            folder.mkdir()
+            forkserver.write_client(folder, shared / "socket")
+    ENVIRONMENT["PATH"] = f"{folder}{os.pathsep}{ENVIRONMENT['PATH']}"
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, mnist, quick_python):
+def finished(shared, mnist, quick_python):
     """The pipeline in small, run once for all of pytest's workers; a test that changes anything works on a copy."""
-    shared = tmp_path_factory.getbasetemp()
-    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
     folder = shared / "finished"
     with FileLock(shared / "finished.lock"):
         if not folder.exists():

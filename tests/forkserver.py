@@ -3,7 +3,7 @@
 In small, importing them takes ten times as long as all that a stage does. A program is a process all the same, in its
 own folder, with that folder's `nnlib` and `stages`, and it ends with the `python` that asked for it.
 
-    python forkserver.py SOCKET       serve, until standard input ends
+    python forkserver.py SOCKET PROCESS       serve, until that process ends
 """
 
 import atexit
@@ -52,7 +52,8 @@ def write_client(folder: Path, address: Path) -> None:
         client.chmod(0o755)
 
 
-def serve(address: str) -> None:
+def serve(address: str, process: str) -> None:
+    over = os.pidfd_open(int(process))
     for name in LIBRARIES.split():
         importlib.import_module(name)
     # The first function that Numba sees, or model that pydantic does, makes it import as much again.
@@ -69,14 +70,14 @@ def serve(address: str) -> None:
         listener.listen()
         print("ready", flush=True)
         while True:
-            watched = [listener, sys.stdin, *(file for program in running for file in (program.client, program.ended))]
+            watched = [listener, over, *(file for program in running for file in (program.client, program.ended))]
             ready = select.select(watched, [], [])[0]
-            if sys.stdin in ready:
+            if over in ready:
                 break
-            over = [program for program in running if program.client in ready or program.ended in ready]
-            for program in over:
+            ended = [program for program in running if program.client in ready or program.ended in ready]
+            for program in ended:
                 end(program)
-            running = [program for program in running if program not in over]
+            running = [program for program in running if program not in ended]
             if listener in ready:
                 client, _ = listener.accept()
                 with contextlib.suppress(EOFError, ConnectionError):  # the client was killed before it had asked
@@ -174,4 +175,4 @@ def run(arguments: list[str], folder: str, environment: dict[bytes, bytes]) -> i
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(*sys.argv[1:])

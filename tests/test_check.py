@@ -7,7 +7,9 @@ import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from pipeline import ENVIRONMENT
 
 import nnlib
 from nnlib.check import check, check_files, reference, undisturbed
+from nnlib.check.__main__ import main
 from nnlib.check.cases import cases
 from nnlib.check.judge import RIGHT, Judge
 from nnlib.check.report import distance, known
@@ -612,7 +615,13 @@ def command(*arguments):
     return subprocess.run(program, cwd=HERE.parent, env=environment, capture_output=True, text=True)
 
 
-def test_what_disturbs_is_left_out_and_what_hangs_is_cut_off():
+@pytest.fixture
+def quick_check(quick_python, monkeypatch):
+    """The process of `check_files` starts at once."""
+    monkeypatch.setattr(sys, "executable", shutil.which("python", path=ENVIRONMENT["PATH"]))
+
+
+def test_what_disturbs_is_left_out_and_what_hangs_is_cut_off(quick_check):
     report = check_files([SOLUTIONS / "loud.py"], seconds=3)
     found = {one.function: (one.status, one.note) for one in report.verdicts if one.status != "missing"}
     assert found.pop("relu") == ("not judged", "SystemExit: I have had enough")
@@ -623,7 +632,7 @@ def test_what_disturbs_is_left_out_and_what_hangs_is_cut_off():
     )
 
 
-def test_a_notebook(tmp_path):
+def test_a_notebook(tmp_path, quick_check):
     code = "%matplotlib inline\n!pip install something\n" + (SOLUTIONS / "columns.py").read_text(encoding="utf-8")
     cells = [
         ("markdown", "# Mine"),
@@ -651,7 +660,7 @@ def test_a_function_may_be_a_partial_one():
     assert [one.status for one in check({"relu": partial(leaky, slope=0)}).verdicts if one.called] == ["right"]
 
 
-def test_what_cannot_be_imported_is_named_where_it_is_used(tmp_path):
+def test_what_cannot_be_imported_is_named_where_it_is_used(tmp_path, quick_check):
     (tmp_path / "a.py").write_text("def softmax(Z):\n    return Z")
     (tmp_path / "b.py").write_text(
         "import absent.things as of\nfrom absent import softmax, rectified\nimport numpy as np\n"
@@ -664,12 +673,17 @@ def test_what_cannot_be_imported_is_named_where_it_is_used(tmp_path):
     assert found["softmax"][0] == "different"
 
 
-def test_exit_status(tmp_path, quick_python):
-    right = command(SOLUTIONS / "rows.py", "--json")
-    assert (right.returncode, json.loads(right.stdout)["missing"]) == (0, ["l_layer_model"])
-    assert command(SOLUTIONS / "rows.py", "--complete").returncode == 1
+def test_exit_status(tmp_path, quick_check, monkeypatch, capsys):
     (tmp_path / "empty.py").write_text("")
-    assert command(tmp_path / "empty.py").returncode == 1
+    for arguments, expected in (
+        ([SOLUTIONS / "rows.py", "--json"], 0),
+        ([SOLUTIONS / "rows.py", "--complete"], 1),
+        ([tmp_path / "empty.py"], 1),
+    ):
+        monkeypatch.setattr(sys, "argv", ["nnlib.check", *map(str, arguments)])
+        assert main() == expected
+        printed = capsys.readouterr().out
+        assert "--json" not in arguments or json.loads(printed)["missing"] == ["l_layer_model"]
 
 
 @pytest.mark.parametrize(("name", "text"), [("none.py", None), ("bad.py", "def f(:"), ("bad.ipynb", "{}")])
@@ -697,7 +711,7 @@ def test_the_table_leads_to_the_formulas():
         assert all(one["says"].endswith(".") for one in known(name).values())
 
 
-def test_the_page_for_teachers(tmp_path):
+def test_the_page_for_teachers(tmp_path, quick_check):
     page = HERE.parent / "docs" / "check.md"
     text = page.read_text(encoding="utf-8")
     program, output = re.search(r"```python\n(.*?)```.*?```text\n(.*?)```", text, re.DOTALL).groups()

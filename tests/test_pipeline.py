@@ -172,17 +172,19 @@ def test_other_values_of_the_grid_leave_nothing_behind(finished: Project, tmp_pa
 
 
 def test_the_same_commit_gives_the_same_bytes_and_a_clean_status(finished: Project, tmp_path: Path):
-    again = Project.create(tmp_path / "again", finished.mnist)
-    again.set(threads=2)
-    again.dvc("repro", **UNCOUNTED)
-    one, two = finished.results(), again.results()
-    assert one.keys() == two.keys()
-    assert [name for name in one if one[name] != two[name]] == []
     finished.git("clone", "-q", str(finished.folder), str(tmp_path / "clone"))
     clone = Project(tmp_path / "clone", finished.mnist)
-    shutil.copytree(again.folder / "data/replicas", clone.folder / "data/replicas")
+    # With what Numba has compiled, and the dates by which it knows its sources.
+    shutil.copytree(finished.folder / "nnlib", clone.folder / "nnlib", dirs_exist_ok=True)
+    # More letters than before: a change of the same size in the same second is one that git may not see.
+    clone.set(threads=10)
+    clone.dvc("repro", **UNCOUNTED)
+    clone.git("checkout", "params.yaml")
     clone.dvc("repro", **UNCOUNTED)
     assert clone.git("status", "--short") == ""
+    one, two = finished.results(), clone.results()
+    assert one.keys() == two.keys()
+    assert [name for name in one if one[name] != two[name]] == []
 
 
 def test_a_fresh_clone_has_metrics_and_a_fresh_lock_and_judges_an_edited_claim(finished: Project, tmp_path: Path):
