@@ -351,6 +351,12 @@ def test_a_mistake_in_an_argument_is_named(mistake, argument):
         (lambda x: x.float(), PAIR[1], [normal(3)], "forward: output: expected float64, .* got float32"),
         (lambda x: None, PAIR[1], [normal(3)], "forward: output: expected an array .* got NoneType"),
         (lambda x: x / 0, PAIR[1], [normal(3)], "forward: output: expected finite numbers, got 3 of 3 .*: -?inf$"),
+        (
+            lambda x: x * torch.tensor([1, torch.inf, torch.nan]),
+            PAIR[1],
+            [torch.ones(3)],
+            "forward: output: expected finite numbers, got 2 of 3 that are not: inf$",
+        ),
         (lambda x: x[:0], PAIR[1], [normal(3)], "forward: output: expected one number or more, got none$"),
         (lambda x: x.sqrt(), lambda d, x: d, [torch.zeros(1)], "forward: output: expected .*finite"),
         (lambda x, y: x, lambda d, _: d, [normal(3)] * 2, "backward: expected 2 gradients, of x, y, got 1"),

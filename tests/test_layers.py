@@ -128,6 +128,9 @@ def test_batch_norm_makes_a_constant_feature_0_within_rounding(constant, m, dtyp
 def test_batch_norm_of_one_example_is_0_and_passes_no_gradient():
     A = normal(5, 1)
     assert layers.apply_batchnorm(A).eq(0).all()
+    assert layers.apply_batchnorm(A[:, 0]).mean() == pytest.approx(0)  # one unit
+    with pytest.raises(InputError, match=r"^A: expected \(\.\.\., n, m\), got \(5,\)"):
+        layers.apply_batchnorm(A[:, 0], over="matrix")
     assert layers.exact_batchnorm_backward(normal(5, 1, seed=1), A).eq(0).all()
 
 
