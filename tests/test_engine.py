@@ -24,7 +24,7 @@ from nnlib.engine.functions import EXP_LOWEST, exp, log
 from nnlib.engine.layout import to_csr
 from nnlib.engine.run import HISTORY, Job
 from nnlib.engine.simd import fill, fma, lanes, load, store, total, transpose
-from nnlib.replicas.train import TrainingData, train_configurations
+from nnlib.replicas.train import TrainingData, _on_device, train_configurations
 
 TRAIN, VALIDATION = problem(57), problem(30, seed=1)
 # Half of the numbers are 0; batches of 16, 16, 16 and 9.
@@ -396,6 +396,18 @@ def test_a_longer_run_does_not_know_what_diverged_between_two_regular_evaluation
     longer = run.resumable(SETTINGS)
     assert longer.diverged_at.tolist() == [0, 0]
     assert len(longer.steps) == len(longer.validation_cost) == 0
+
+
+def test_what_goes_to_a_gpu_together_comes_back_each_under_its_own_name():
+    data, others = TrainingData(TRAIN, VALIDATION, SETTINGS.layers_dims), SETTINGS.replace(L2=0.5)
+    jobs = {
+        (settings, k): job for settings in (SETTINGS, others) for k, job in jobs_of(settings, (0, 1), (2, 4)).items()
+    }
+    found = list(_on_device(data, jobs, CPU, lambda *_: None))
+    assert len(found) == 8
+    for (settings, k), run in found:
+        for name, value in train_batched(settings.replace(epochs=run.epoch), [k]).parameters.items():
+            assert_close(run.parameters[name], value, **EXACTLY)
 
 
 def test_it_ends_when_all_replicas_have_stopped():

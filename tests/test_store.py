@@ -421,20 +421,30 @@ def test_a_notebook_that_imported_other_code_keeps_nothing(tmp_path, quick_pytho
     assert not entries(tmp_path / "store")
 
 
+# Of 100,000 networks with 1001 · 4000 + 4001 · 10 parameters: twice, with momentum three times. And of 4010 units, Z and
+# A in two threads, for 512 examples or, with batch norm, 60,000; on a GPU in all networks, with the caches.
 @pytest.mark.parametrize(
-    ("batchnorm", "free", "expected"),
+    ("own", "device", "free", "expected"),
     [
-        ("none", 2**31, "3.0 GiB of memory on cpu, 2.0 GiB are free; about 65 would fit"),
-        ("exact", 2**31, "6.6 GiB of memory on cpu, 2.0 GiB are free; about 30 would fit"),
-        ("none", 1, "3.0 GiB of memory on cpu, 0.0 GiB are free; about 1 would fit"),
+        ({}, "cpu", 2**41, "3013.1 GiB of memory on cpu, 2048.0 GiB are free; about 67970 would fit"),
+        (
+            {"batchnorm": "exact"},
+            "cpu",
+            2**41,
+            "3016.7 GiB of memory on cpu, 2048.0 GiB are free; about 67889 would fit",
+        ),
+        ({"optimizer": "momentum"}, "cpu", 1, "4519.6 GiB of memory on cpu, 0.0 GiB are free; about 1 would fit"),
+        ({}, "cuda", 2**30, "271904.5 GiB of memory on cuda, 1.0 GiB are free; about 1 would fit"),
     ],
+    ids=str,
 )
-def test_replicas_that_do_not_fit_into_memory_are_refused(batchnorm, free, expected, monkeypatch):
+def test_replicas_that_do_not_fit_into_memory_are_refused(own, device, free, expected, monkeypatch):
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=free))
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda _: (free, 2**60))
     data = SimpleNamespace(train=SimpleNamespace(X=torch.zeros(1)), validation=SimpleNamespace(examples=60_000))
-    settings = Settings(layers_dims=(1000, 4000, 10), batchnorm=batchnorm)
-    with pytest.raises(MemoryError, match=f"^replicas: 100 need about {re.escape(expected)}$"):
-        check_memory([settings], 100, data, torch.device("cpu"), threads=2)
+    settings = Settings(layers_dims=(1000, 4000, 10), **own)
+    with pytest.raises(MemoryError, match=f"^replicas: 100000 need about {re.escape(expected)}$"):
+        check_memory([settings], 100_000, data, torch.device(device), threads=2)
 
 
 @pytest.mark.parametrize("epochs", [0, 1])
