@@ -421,7 +421,7 @@ def test_a_notebook_that_imported_other_code_keeps_nothing(tmp_path, quick_pytho
     assert not entries(tmp_path / "store")
 
 
-# Of 100,000 networks with 1001 · 4000 + 4001 · 10 parameters: twice, with momentum three times. And of 4010 units, Z and
+# Of 100,000 networks 1001 · 4000 + 4001 · 10 parameters: twice, with momentum three times. And of 4010 units, Z and
 # A in two threads, for 512 examples or, with batch norm, 60,000; on a GPU in all networks, with the caches.
 @pytest.mark.parametrize(
     ("own", "device", "free", "expected"),
@@ -431,7 +431,7 @@ def test_a_notebook_that_imported_other_code_keeps_nothing(tmp_path, quick_pytho
             {"batchnorm": "exact"},
             "cpu",
             2**41,
-            "3016.7 GiB of memory on cpu, 2048.0 GiB are free; about 67889 would fit",
+            "3016.6 GiB of memory on cpu, 2048.0 GiB are free; about 67890 would fit",
         ),
         ({"optimizer": "momentum"}, "cpu", 1, "4519.6 GiB of memory on cpu, 0.0 GiB are free; about 1 would fit"),
         ({}, "cuda", 2**30, "271904.5 GiB of memory on cuda, 1.0 GiB are free; about 1 would fit"),
