@@ -76,6 +76,7 @@ def test_a_baseline_leaves_out_what_chose_the_protocol_and_what_diverged():
     assert table["expected"].tolist() == pytest.approx([2 / 3, 2 / 3])  # of three replicas the middle one has both
     table = baseline_table(published, measured, ["a/y"])
     assert table[["run", "numbers", "inside"]].to_numpy().tolist() == [["all", 1, 1], ["a", 1, 1]]
+    assert baseline_table({"a": {"x": 1.5}}, {"a": {"x": [1.0, 2.0, NAN]}})["inside"].tolist() == [1, 1]  # two are left
     assert len(baseline_table({}, measured)) == len(baseline_table(published, measured, ["a/x", "a/y"])) == 0
 
 

@@ -152,6 +152,7 @@ def test_who_beats_whom_and_who_wins():
     assert winners.loc[1].to_dict() == pytest.approx({"plain": 0, "bn": 0, "l2": 0.5, "both": 0.5})
     assert list(winners.index) == [1, 2, 3, 5, 10, 20, 30]
     assert len(winner_table(study(), {"plain": ours["plain"]}, RULES)) == 0
+    assert len(winner_table(study(), {run: ours[run] for run in ("plain", "bn")}, RULES)) == len(winners)
 
 
 def test_numbers_that_chose_the_protocol_are_marked_and_not_counted():

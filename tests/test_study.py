@@ -90,6 +90,11 @@ LISTS = {"of": ["a/mean_W1", "a/mean_W2"], "minus": ["b/mean_W1"], "sum_of_signs
             90.0,
             "published.a.test_accuracy: expected a fraction from 0 to 1, got 90",
         ),
+        (
+            ["published", "a", "test_accuracy"],
+            -0.5,
+            "published.a.test_accuracy: expected a fraction from 0 to 1, got -0.5",
+        ),
         (["published", "a", "acuracy"], 0.9, "published.a: expected measures, got 'acuracy'"),
         (["published", "a", "train_cost"], float("inf"), "published.a.train_cost: expected a finite number"),
         (["cells", 0, "bn"], "c", "cells: expected a run of a, b, got 'c'"),
