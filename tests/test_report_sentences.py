@@ -420,7 +420,7 @@ def holds():
         "The winner depends on the seed": max(each("study/winners", *FOUR, runs=1)) < 0.9,
         "differ by more than the winner's lead": most - second < printed[AGAIN] - printed[RUN],
         "Reports disagree": min(counted("bn_vs_none") + counted("l2_vs_none")) > 0,
-        "Probably the study swapped the columns": max(gains, key=gains.get) == "columns-swapped",
+        "the study apparently swapped the columns": max(gains, key=gains.get) == "columns-swapped",
         f"Our runs do not reproduce experiment {BN}.": [norm]
         == [row["run"] for row in rows("study/baseline", run=FOUR) if row["probability"] < 0.01],
         "the test accuracies of the experiments overlap": max(min(accuracy[run]) for run in FOUR)

@@ -16,7 +16,7 @@ from nnlib import Seeds, Settings, Stopping, Store, TrainingData, source, train_
 from nnlib.data.files import load_metadata, save_tensors
 from nnlib.errors import InputError
 from nnlib.replicas import store
-from nnlib.replicas.train import check_memory
+from nnlib.replicas.train import check_memory, cores
 from nnlib.source import digest
 
 TRAIN, VALIDATION = problem(57), problem(30, seed=1)
@@ -445,6 +445,19 @@ def test_replicas_that_do_not_fit_into_memory_are_refused(own, device, free, exp
     settings = Settings(layers_dims=(1000, 4000, 10), **own)
     with pytest.raises(MemoryError, match=f"^replicas: 100000 need about {re.escape(expected)}$"):
         check_memory([settings], 100_000, data, torch.device(device), threads=2)
+
+
+def test_memory_that_just_suffices_is_enough(monkeypatch):
+    weights, passes = 2 * 100 * (1001 * 4000 + 4001 * 10), 2 * 2 * 512 * 4010
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=4 * (weights + passes)))
+    data = SimpleNamespace(train=SimpleNamespace(X=torch.zeros(1)), validation=SimpleNamespace(examples=60_000))
+    check_memory([Settings(layers_dims=(1000, 4000, 10))], 100, data, torch.device("cpu"), threads=2)
+
+
+def test_a_system_that_does_not_know_its_cores_has_one(monkeypatch):
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    assert cores() == 1
 
 
 @pytest.mark.parametrize("epochs", [0, 1])

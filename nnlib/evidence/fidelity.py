@@ -77,8 +77,10 @@ def baseline_table(published: Measured, measured: Measured, chose_protocol: Sequ
     all_numbers, all_inside, all_probabilities = 0, 0, np.ones(1)
     for run, found in itertools.groupby(published_numbers(published, measured), key=lambda row: row[0]):
         kept = [(value, ours) for _, name, value, ours in found if f"{run}/{name}" not in chose_protocol]
+        if not kept:
+            continue
         ours = np.array([values for _, values in kept])
-        ours = ours[:, ~np.isnan(ours).any(0)] if kept else np.empty((0, 0))
+        ours = ours[:, ~np.isnan(ours).any(0)]
         if ours.shape[1] < 2:
             continue
         ordered = np.sort(ours, axis=1)
