@@ -7,7 +7,7 @@ the others, float32 without others; so do one-hot labels Y, which may be whole n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Number
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -65,10 +65,18 @@ def _from_array(name: str, value: Any) -> Tensor:
         array = np.array(value)
         return torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
     except (TypeError, ValueError, RuntimeError):
-        # Text such as "7", or a table's column of Python's numbers.
-        converts = array is not None and array.size and all(isinstance(one, str | bytes | Number) for one in array.flat)
-        end = f"; use {_array_of(name, value)}.astype(int), or .astype(float)" if converts else ""
+        kind = _numbers_in(array)
+        end = f"; use {_array_of(name, value)}.astype({kind})" if kind else ""
         raise InputError(f"{name}: expected an array of numbers, got {what(value)}{end}") from None
+
+
+def _numbers_in(array: np.ndarray | None) -> str:
+    """What text such as "7", or a table's column of Python's numbers, converts to as it is: int, else float."""
+    for kind in (int, float):
+        with suppress(TypeError, ValueError, OverflowError):
+            if array is not None and array.size and (array.astype(kind).astype(float) == array.astype(float)).all():
+                return kind.__name__
+    return ""
 
 
 def _array_of(name: str, value: Any) -> str:

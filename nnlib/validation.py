@@ -113,9 +113,11 @@ def remedy(name: str, expected: Sequence[Any], shape: Sequence[int]) -> str:
     if len(shape) == 1:
         ways = {"X": "; one example is X[:, None]", "Y": "; labels go through nnlib.one_hot(Y)"}
         return ways.get(variable, "")
-    if len(shape) == 2:
-        return f"; {variable}.T would fit" if _fits(expected, shape[::-1]) else ""
-    images = variable == "X" and shape and prod(shape[1:]) == expected[0]
+    if len(shape) == 2 and _fits(expected, shape[::-1]):
+        return f"; {variable}.T would fit"
+    if variable == "Y" and len(shape) == 2 and 1 in shape:
+        return "; labels go through nnlib.one_hot(numpy.ravel(Y))"
+    images = variable == "X" and len(shape) > 2 and prod(shape[1:]) == expected[0]
     return "; images go through nnlib.flatten(X)" if images else ""
 
 

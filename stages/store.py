@@ -41,7 +41,7 @@ def main(params: Parameters, *arguments: str) -> None:
         return
     used = {key for keys in parameter_sets(params) for key in keys}
     unused = [entry for entry in entries if (identity(entry.settings), entry.seeds) not in used]
-    if unused and "REPLICA_STORE" in os.environ and "--yes" not in arguments:
+    if unused and os.environ.get("REPLICA_STORE") and "--yes" not in arguments:
         print(f"{len(unused)} of {len(entries)} entries in {store.folder} are of no use to this clone.")
         print("REPLICA_STORE is set: other clones that share the store may use them.")
         if not sys.stdin.isatty() or input("Remove them? [y/N] ").strip().lower() not in ("y", "yes"):

@@ -151,6 +151,8 @@ def test_load_mnist_of_another_file_says_what_came(tmp_path):
         (lambda: dataset.split(2, 0.9, 0.2, 0), "train|validation"),
         (lambda: dataset.one_hot(torch.tensor([3, 10])), "labels: expected whole numbers from 0 to 9, got 10"),
         (lambda: dataset.one_hot(torch.tensor([-1])), "labels"),
+        (lambda: dataset.one_hot([[3], [7]]), r"labels: expected \(m,\), got \(2, 1\); use numpy\.ravel\(labels\)"),
+        (lambda: dataset.one_hot(["cat", "dog"]), r"labels: expected an array of numbers, got \['cat', 'dog'\]$"),
         (lambda: dataset.one_hot(["3", "7"]), r"labels: .*use numpy\.array\(labels\)\.astype\(int\)"),
         (lambda: dataset.one_hot(np.array(["3", "7"], object)), r"labels: .*use labels\.astype\(int\)"),
         (lambda: dataset.flatten(torch.zeros(3, 4)), r"images: expected \(m, height, width\), got \(3, 4\)"),

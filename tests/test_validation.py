@@ -388,8 +388,8 @@ NETWORK = nnlib.initialize_parameters([16, 3], dtype=torch.float64)
         (FLAT.half(), ONE_HOT, "use X.float()"),
         (np.ma.masked_less(FLAT.numpy(), 0.5), ONE_HOT, "use X.filled(...)"),
         (FLAT.half().numpy(), ONE_HOT, "use X.astype('float32')"),
-        (FLAT.numpy().astype(str), ONE_HOT, "use X.astype(int), or .astype(float)"),
-        (pd.DataFrame(FLAT.numpy()).astype(object), ONE_HOT, "use X.astype(int), or .astype(float)"),
+        (FLAT.numpy().astype(str), ONE_HOT, "use X.astype(float)"),
+        (pd.DataFrame(FLAT.numpy()).astype(object), ONE_HOT, "use X.astype(float)"),
         *[
             (whole, ONE_HOT, f"grey levels from 0 to 255 as {array} / 255, other whole numbers as {array} * 1.0")
             for whole, array in [
@@ -400,12 +400,16 @@ NETWORK = nnlib.initialize_parameters([16, 3], dtype=torch.float64)
                 (nnlib.flatten(IMAGES).tolist(), "numpy.array(X)"),
             ]
         ],
+        # The next message says how to divide whole numbers.
+        (nnlib.flatten(IMAGES).numpy().astype(object), ONE_HOT, "use X.astype(int)"),
+        (pd.DataFrame(nnlib.flatten(IMAGES).numpy()).astype("Int64"), ONE_HOT, "use X.astype(int)"),
         (FLAT, LABELS, "labels go through nnlib.one_hot(Y)"),
+        (FLAT, LABELS[:, None], "labels go through nnlib.one_hot(numpy.ravel(Y))"),
         (FLAT, pd.Series(LABELS.numpy()), "labels go through nnlib.one_hot(Y)"),
         (FLAT, ONE_HOT.T, "Y.T would fit"),
-        (FLAT, pd.Series(LABELS.numpy()).astype(str), "use Y.astype(int), or .astype(float)"),
-        (FLAT, pd.Series(LABELS.numpy()).astype(str).astype("category"), "use Y.astype(int), or .astype(float)"),
-        (FLAT, [str(label) for label in LABELS.tolist()], "use numpy.array(Y).astype(int), or .astype(float)"),
+        (FLAT, pd.Series(LABELS.numpy()).astype(str), "use Y.astype(int)"),
+        (FLAT, pd.Series(LABELS.numpy()).astype(str).astype("category"), "use Y.astype(int)"),
+        (FLAT, [str(label) for label in LABELS.tolist()], "use numpy.array(Y).astype(int)"),
     ],
 )
 def test_a_likely_mistake_is_refused_with_the_way_out(X, Y, way):
@@ -537,7 +541,7 @@ def test_numpys_numbers_are_numbers():
 
 
 def test_an_array_of_a_mapping_has_its_own_name_in_the_call_that_helps():
-    with pytest.raises(nnlib.InputError, match=r"^parameters: W2: .*; use W2\.astype\(int\), or \.astype\(float\)$"):
+    with pytest.raises(nnlib.InputError, match=r"^parameters: W2: .*; use W2\.astype\(int\)$"):
         tensor("parameters: W2", np.array(["7"]))
 
 

@@ -81,7 +81,9 @@ def numbers(name: str, values: ArrayLike, *axes: str) -> Tensor:
     if not values.numel() or (axes and values.ndim != len(axes)):
         empty = "" if values.numel() else ", none of them 0"
         expected = f"{axes}".replace("'", "") + empty if axes else "one or more numbers"
-        raise InputError(f"{name}: expected {expected}, got {tuple(values.shape)}")
+        column = len(axes) == 1 and values.numel() == max(values.shape, default=0)
+        end = f"; use numpy.ravel({name})" if column else ""
+        raise InputError(f"{name}: expected {expected}, got {tuple(values.shape)}{end}")
     return values
 
 
