@@ -418,7 +418,7 @@ def holds():
     others = [run for run in SHOWN if run not in (norm, both)]
     return {
         "The winner depends on the seed": max(each("study/winners", *FOUR, runs=1)) < 0.9,
-        "the difference exceeds the winner's lead": most - second < printed[AGAIN] - printed[RUN],
+        "the two results differ by more than the winner's lead": most - second < printed[AGAIN] - printed[RUN],
         "Reports disagree": min(counted("bn_vs_none") + counted("l2_vs_none")) > 0,
         "the study apparently swapped the columns": max(gains, key=gains.get) == "columns-swapped",
         f"Our runs do not reproduce experiment {BN}.": [norm]
