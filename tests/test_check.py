@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from pipeline import ENVIRONMENT
 
@@ -383,26 +383,28 @@ def results(name):
     return [np.asarray(one) for one in (found if isinstance(found, list | tuple) else [found])]
 
 
-@given(st.sampled_from(sorted(CHANGED)), st.integers(0, 15))
-def test_a_changed_function_of_nnlib_is_never_right(name, place):
-    """Whether a change makes a difference, numbers say that the checker does not use."""
-    function = changed(getattr(nnlib, name), place)
-    assume(function is not None)
-    before = results(name)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nnlib, name, function)
-        after = results(name)
-    same = after is not None and all(
-        np.shape(a) == np.shape(b) and np.allclose(a, b, atol=1e-6) for a, b in zip(before, after, strict=False)
-    )
-    assume(not same)
-    (verdict,) = judged(NNLIB | {name: function}, name)
-    assert verdict.status in ("known mistake", "different", "not judged")
-    if verdict.status == "different":
-        assert any(
-            distance(np.array(verdict.got[key], float), np.array(right, float)) > 1e-6
-            for key, right in verdict.expected.items()
-        )
+@pytest.mark.parametrize("name", [name for name in sorted(CHANGED) if changed(getattr(nnlib, name), 0)])
+def test_a_changed_function_of_nnlib_is_never_right(name):
+    """Changed in each of its places. Whether a change makes a difference, numbers say that the checker does not use."""
+    before, sound = results(name), getattr(nnlib, name)
+    for place in itertools.count():
+        function = changed(sound, place)
+        if function is None:
+            break
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(nnlib, name, function)
+            after = results(name)
+        if after is not None and all(
+            np.shape(a) == np.shape(b) and np.allclose(a, b, atol=1e-6) for a, b in zip(before, after, strict=False)
+        ):
+            continue
+        (verdict,) = judged(NNLIB | {name: function}, name)
+        assert verdict.status in ("known mistake", "different", "not judged"), place
+        if verdict.status == "different":
+            assert any(
+                distance(np.array(verdict.got[key], float), np.array(right, float)) > 1e-6
+                for key, right in verdict.expected.items()
+            ), place
 
 
 @given(
