@@ -129,6 +129,22 @@ def test_compiled_code_is_never_that_of_another_source(power, tmp_path):
     assert power() == before
 
 
+def test_a_program_whose_code_was_edited_while_it_started_keeps_nothing_that_it_compiled(power, tmp_path):
+    """It imported the old functions, and the file has the new ones."""
+    edit = """
+import pathlib
+import nnlib.engine.functions
+
+functions = pathlib.Path("nnlib/engine/functions.py")
+text = functions.read_text(encoding="utf-8")
+functions.write_text(text.replace("fma(series, r, coefficient)", "fma(series, r, coefficient) + coefficient"))
+"""
+    old = power(edit)
+    assert old == pytest.approx(math.e)
+    assert not list(tmp_path.glob("__pycache__/*.nbi"))
+    assert power() != old
+
+
 def test_without_compilation_one_line_says_that_there_are_no_vectors():
     command = [sys.executable, "-c", "import nnlib.engine.compiled"]
     ran = subprocess.run(command, env=os.environ | {"NUMBA_DISABLE_JIT": "1"}, capture_output=True, text=True)

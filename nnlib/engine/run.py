@@ -29,7 +29,7 @@ BY_PARAMETER = ("parameters", "last_parameters", "optimizer_state")
 STATE = ("reference", "best", "evals_without_progress", "stopped_at", "diverged_at")
 
 
-@dataclass(eq=False)
+@dataclass
 class Run:
     """R trained networks, how they got there, and all that is needed to go on.
 
@@ -98,8 +98,6 @@ class Run:
         return ours.keys() == theirs.keys() and all(
             np.array_equal(value.numpy(), theirs[name].numpy(), equal_nan=True) for name, value in ours.items()
         )
-
-    __hash__ = None  # type: ignore[assignment]
 
     @property
     def replicas(self) -> int:
