@@ -9,13 +9,12 @@ from nnlib import Seeds, Settings
 from nnlib.data.dataset import preprocess, sets
 from nnlib.data.raw import load_raw
 from nnlib.evidence.study import Study
+from stages.configurations import evaluated_rarely
 from stages.parameters import Parameters
 from stages.paths import CHANCE, RAW, RUNS
 from stages.program import run
 from stages.studies import load_study
 from stages.training import KINDS, train_and_measure
-
-RARELY = 1200  # steps from one evaluation to the next
 
 
 class Asked(NamedTuple):
@@ -39,12 +38,6 @@ def asked(params: Parameters, study: Study) -> Iterator[Asked]:
     first = params.seeds[: params.chance.crossed]
     crossed = [Seeds(weights, shuffle) for weights in first for shuffle in first]
     yield Asked("crossed", {}, {cells[cell]: runs[cells[cell]] for cell in ("none", "bn_l2") if cell in cells}, crossed)
-
-
-def evaluated_rarely(settings: Settings) -> Settings:
-    """Only the last networks are asked for, and an evaluation costs as much as many steps. Their bits do not depend on
-    it unless the stopping rule ends a run or the best parameters are returned."""
-    return settings.replace(stopping=settings.stopping.replace(eval_every=RARELY))
 
 
 @torch.no_grad()

@@ -10,6 +10,8 @@ from nnlib.evidence.study import Study, merged
 from stages.parameters import Parameters
 from stages.paths import EXPLANATIONS, GRID
 
+RARELY = 1200  # steps from one evaluation to the next
+
 
 def cells(params: Parameters) -> dict[str, Settings]:
     """The grid's configurations by key."""
@@ -24,14 +26,28 @@ def cells(params: Parameters) -> dict[str, Settings]:
 
 def explanations(params: Parameters, study: Study) -> dict[str, Settings]:
     """The study's experiments, each time with one of the changes that could explain a misfit."""
+    protocol = study.configurations(params.common(), study.experiments)
     found: dict[str, Settings] = {}
     for change, entries in params.explanations.changes.items():
         try:
             changed = study.configurations(merged(params.common(), entries), study.experiments)
         except InputError as error:
             raise InputError(f"explanations.changes.{change}: {error}") from None
-        found |= {f"{change}/{run}": changed[run] for run in study.experiments}
+        for run, settings in changed.items():
+            # What a change leaves as it was, the store has.
+            same = settings.identity() == protocol[run].identity()
+            found[f"{change}/{run}"] = settings if same else evaluated_rarely(settings)
     return found
+
+
+def evaluated_rarely(settings: Settings) -> Settings:
+    """For runs of which only the last networks are asked for, since an evaluation costs as much as many steps.
+
+    No rarer than the stopping rule can end a run, and as often as ever where the best parameters are returned.
+    """
+    stopping = settings.stopping
+    every = max(stopping.eval_every, min(RARELY, stopping.eval_every * stopping.patience))
+    return settings if stopping.returns == "best" else settings.replace(stopping=stopping.replace(eval_every=every))
 
 
 def asked(params: Parameters, study: Study, name: str) -> dict[str, Settings]:

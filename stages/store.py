@@ -13,10 +13,11 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from nnlib import Seeds, Settings, Store
 from nnlib.evidence.study import Study
-from nnlib.replicas.store import Entry, identity
+from nnlib.replicas.store import Entry
 from stages import parameters
 from stages.chance import asked as asked_by_chance
 from stages.configurations import cells, explanations
@@ -40,10 +41,11 @@ def main(params: Parameters, *arguments: str) -> None:
         print(f"{len(entries)} entries, {megabytes(entries)}, in {store.folder}")
         return
     used = {key for keys in parameter_sets(params) for key in keys}
-    unused = [entry for entry in entries if (identity(entry.settings), entry.seeds) not in used]
-    if unused and os.environ.get("REPLICA_STORE") and "--yes" not in arguments:
+    unused = [entry for entry in entries if (entry.settings.identity(), entry.seeds) not in used]
+    elsewhere = not store.folder.resolve().is_relative_to(Path.cwd().resolve())
+    if unused and (elsewhere or os.environ.get("REPLICA_STORE")) and "--yes" not in arguments:
         print(f"{len(unused)} of {len(entries)} entries in {store.folder} are of no use to this clone.")
-        print("REPLICA_STORE is set: other clones that share the store may use them.")
+        print("Other clones that share the store may use them.")
         if not sys.stdin.isatty() or input("Remove them? [y/N] ").strip().lower() not in ("y", "yes"):
             sys.exit("nothing removed; `prune --yes` removes them without asking")
     for entry in unused:
@@ -57,7 +59,7 @@ def listing(entries: list[Entry]) -> Iterator[str]:
     """A line for each configuration, with the settings that differ from the defaults."""
     groups: dict[Settings, list[Entry]] = defaultdict(list)
     for entry in entries:
-        groups[identity(entry.settings)].append(entry)
+        groups[entry.settings.identity()].append(entry)
     for settings, group in groups.items():
         usual = Settings(layers_dims=settings.layers_dims)
         own = {name: value for name, value in settings if value != getattr(usual, name) and name != "epochs"}
@@ -102,7 +104,7 @@ def keys(params: Parameters, study: Study, others: list[Study]) -> set[Key]:
         trained += [(settings, seeds[: params.reports.replicas]) for settings in other.configurations().values()]
     for asked in asked_by_chance(params, study):
         trained += [(settings, asked.seeds) for settings in asked.configurations.values()]
-    return {(identity(settings), Seeds.of(seed)) for settings, those in trained for seed in those}
+    return {(settings.identity(), Seeds.of(seed)) for settings, those in trained for seed in those}
 
 
 if __name__ == "__main__":

@@ -152,5 +152,6 @@ def test_without_compilation_one_line_says_that_there_are_no_vectors():
     assert ran.stderr.splitlines()[-1].startswith("nnlib.errors.InputError: NUMBA_DISABLE_JIT: expected 0")
 
 
-def test_what_is_compiled_for_a_debugger_computes_the_same(power):
-    assert power(python=sys.executable, NUMBA_DEBUGINFO="1", NUMBA_CACHE_DIR="debug") == power()
+@pytest.mark.parametrize("variables", [{"NUMBA_DEBUGINFO": "1"}, {"NUMBA_OPT": "0", "NUMBA_BOUNDSCHECK": "1"}], ids=str)
+def test_what_is_compiled_otherwise_computes_the_same(variables, power):
+    assert power(python=sys.executable, NUMBA_CACHE_DIR="otherwise", **variables) == power()

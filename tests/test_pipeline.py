@@ -300,7 +300,7 @@ def test_code_that_is_edited_while_a_stage_trains_fails_it(finished: Project, tm
     program = project.folder / "stages/train.py"
     before, start, after = program.read_text(encoding="utf-8").partition("\n\nif __name__")
     edit = """
-    import pathlib, nnlib.core.seeds
+    import pathlib, nnlib.core.seeds, nnlib.engine.kernel  # after the edit it would be compiled anew
     file = pathlib.Path(nnlib.core.seeds.__file__)
     file.write_text(file.read_text() + '# edited')
 """
@@ -390,8 +390,8 @@ MISTAKES = {
     ),
     "setting": (
         STUDY,
-        "settings: {batchnorm: exact}",
-        "settings: {batchnorm: exct}",
+        "settings: {batchnorm: exact, stopping",
+        "settings: {batchnorm: exct, stopping",
         r"study: runs\.2-exact: batchnorm: ",
     ),
     "change": (
@@ -497,7 +497,16 @@ def test_the_store_is_listed_and_pruned(finished: Project, tmp_path: Path):
     before = len(project.entries())
     assert "removed 0 of" in project.python("stages.store", "prune").stdout
     project.git("checkout", "params.yaml")
-    shared = project.python("stages.store", "prune", check=False, REPLICA_STORE="data/replicas")
-    assert shared.returncode
-    assert "other clones" in shared.stdout
+
+    def refused(**variables: str) -> bool:
+        ended = project.python("stages.store", "prune", check=False, **variables)
+        return ended.returncode == 1 and "Other clones that share the store may use them" in ended.stdout
+
+    assert refused(REPLICA_STORE="data/replicas")
+    store = project.folder / "data/replicas"
+    store.rename(tmp_path / "shared")
+    store.symlink_to(tmp_path / "shared")
+    assert refused()
+    store.unlink()
+    (tmp_path / "shared").rename(store)
     assert f"removed 2 of {before} entries" in project.python("stages.store", "prune").stdout

@@ -76,7 +76,8 @@ BEFORE = {
     "system: no home": "os.environ.pop('HOME', None)",
     "system: another folder": "os.makedirs('ä b'); os.chdir('ä b')",
 }
-# All at once, since a Python that has imported nothing yet takes long to start, and longer to compile.
+# All at once, since a Python that has imported nothing yet takes long to start. Those that make Numba compile anew are
+# in test_bits, with a small program.
 VARIABLES = {
     "every variable": {
         "PYTHONHASHSEED": "7",
@@ -84,8 +85,6 @@ VARIABLES = {
         **{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LANG": "tr_TR.UTF-8"},
         "TZ": "Pacific/Kiritimati",
         **{"OMP_NUM_THREADS": "5", "MKL_NUM_THREADS": "3", "NUMBA_NUM_THREADS": "1"},
-        # Compiling for a debugger takes half as long again; test_bits compiles a small program for one.
-        **{"NUMBA_BOUNDSCHECK": "1", "NUMBA_OPT": "0", "NUMBA_CACHE_DIR": "cache"},
     },
 }
 # What is done before, variables, and the line.

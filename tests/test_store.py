@@ -396,12 +396,13 @@ def test_code_that_changes_while_it_trains_keeps_nothing_from_then_on(tmp_path, 
     assert len(said) == 1
 
 
-# Of nnlib.core: if it were one of the engine's files, all that Numba has compiled would be compiled anew.
+# The kernel first: imported after the edit, it would be compiled anew.
 PROGRAM = """
 import importlib
 from pathlib import Path
 import torch
 import nnlib
+import nnlib.engine.kernel
 from nnlib import Settings, Store, train_replicas
 
 file = Path(nnlib.__file__).with_name("core") / "seeds.py"

@@ -163,6 +163,17 @@ class Settings(Record):
         """What the optimizer's update is given."""
         return Rates(self.learning_rate, self.momentum)
 
+    def identity(self) -> Settings:
+        """The settings that replicas of the same bits share: 0 epochs, and defaults for what plays no part,
+        normalization without batch norm and the hyperparameters of other optimizers."""
+        unused: dict[str, Any] = {"epochs": 0}
+        if self.batchnorm == "none":
+            unused["normalization"] = Normalization()
+        for row in OPTIMIZERS.values():
+            others = {*row.needs} - {*OPTIMIZERS[self.optimizer].needs}
+            unused |= {name: Settings.model_fields[name].default for name in others}
+        return self.replace(**unused)
+
     def last_step(self, examples: int) -> int:
         """Gradient steps in all epochs."""
         return self.epochs * -(-examples // self.batch_size)

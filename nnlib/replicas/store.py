@@ -22,9 +22,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from nnlib.core.optimizers import OPTIMIZERS
 from nnlib.core.seeds import Seeds
-from nnlib.core.settings import Normalization, Settings
+from nnlib.core.settings import Settings
 from nnlib.data.files import load_metadata, load_tensors, save_tensors
 from nnlib.engine.run import Run
 from nnlib.errors import InputError
@@ -100,7 +99,7 @@ class Shelf:
             If the code has changed since it was imported: nothing is read or kept then under a key that may be wrong.
         """
         return {
-            "settings": {name: value for name, value in identity(settings).record().items() if name != "epochs"},
+            "settings": {name: value for name, value in settings.identity().record().items() if name != "epochs"},
             "seeds": Seeds.of(seed),
             "data": self.data,
             "device": self.device,
@@ -149,18 +148,6 @@ def in_layers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors layer by layer, W1, b1, W2, ..., as training has them; a file has them by name."""
     layer = re.compile(r"\d+$")
     return dict(sorted(tensors.items(), key=lambda item: [int(number) for number in layer.findall(item[0])]))
-
-
-def identity(settings: Settings) -> Settings:
-    """The settings that replicas of the same bits share: 0 epochs, and defaults for what plays no part: normalization
-    without batch norm, and the hyperparameters of other optimizers."""
-    unused: dict[str, Any] = {"epochs": 0}
-    if settings.batchnorm == "none":
-        unused["normalization"] = Normalization()
-    for row in OPTIMIZERS.values():
-        others = {*row.needs} - {*OPTIMIZERS[settings.optimizer].needs}
-        unused |= {name: Settings.model_fields[name].default for name in others}
-    return settings.replace(**unused)
 
 
 def _once(say: Callable[[str], object]) -> Callable[[str], object]:
