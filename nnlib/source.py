@@ -25,11 +25,10 @@ class ChangedCodeError(InputError):
 
 def _times() -> dict[str, tuple[int, ...]]:
     """Each file's times of change, which differ even after a change that was undone, and its size."""
-    found = {path: path.stat() for folder in FOLDERS for path in sorted((HERE / folder).rglob("*.py"))}
-    return {
-        path.relative_to(HERE).as_posix(): (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size)
-        for path, stat in found.items()
-    }
+    found = {path.relative_to(HERE): path for folder in FOLDERS for path in sorted((HERE / folder).rglob("*.py"))}
+    # Hidden ones are not code: what editors, notebooks and file systems put beside it.
+    code = {name: path.stat() for name, path in found.items() if not any(part.startswith(".") for part in name.parts)}
+    return {name.as_posix(): (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for name, stat in code.items()}
 
 
 # nnlib imports this module first. As long as no file changes, what is imported later is of the same code.
@@ -42,6 +41,12 @@ def _imported() -> str:
     return digest(SOURCES)
 
 
+def changed_files() -> list[str]:
+    """The files that have changed since nnlib was imported."""
+    now = _times()
+    return sorted(name for name in TIMES | now if TIMES.get(name) != now.get(name))
+
+
 def code_digest() -> str:
     """SHA-256 of the code that decides bits.
 
@@ -50,9 +55,7 @@ def code_digest() -> str:
     ChangedCodeError
         If a file has changed since nnlib was imported, so that nobody knows which code this process computes with.
     """
-    now = _times()
-    changed = sorted(name for name in TIMES | now if TIMES.get(name) != now.get(name))
-    if changed:
+    if changed := changed_files():
         raise ChangedCodeError(
             f"nnlib: {', '.join(changed)} changed after nnlib was imported; start the program, or the notebook's "
             "kernel, anew"

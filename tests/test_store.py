@@ -7,13 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy
 import pytest
 import torch
 from pipeline import REPOSITORY, run_program
 from problems import problem
 
 from nnlib import Seeds, Settings, Stopping, Store, TrainingData, source, train_configurations, train_replicas
+from nnlib.core import layers, optimizers, settings
 from nnlib.data.files import load_metadata, save_tensors
+from nnlib.engine import activations, batched
 from nnlib.errors import InputError
 from nnlib.replicas import store
 from nnlib.replicas.train import check_memory, cores
@@ -356,6 +359,23 @@ def change(file):
     file.write_bytes(CODE.replace(b"-x", b"+x"))
 
 
+TABLES = [
+    optimizers.OPTIMIZERS,
+    settings.INITIALIZATIONS,
+    settings.STOPPING_RULES,
+    layers.ACTIVATIONS,
+    layers.BATCHNORM_BACKWARD,
+    activations.ACTIVATIONS,
+    batched.ACTIVATIONS,
+]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_program_cannot_change_what_decides_bits_but_in_the_code(table):
+    with pytest.raises(TypeError):
+        table["relu"] = None
+
+
 def change_and_undo(file):
     """What was imported in between, or imported again, is other code."""
     change(file)
@@ -380,6 +400,15 @@ def test_code_that_changed_after_it_was_imported_reads_and_writes_no_store(tmp_p
     (line,) = said
     assert re.fullmatch(r"store: not used \(nnlib: core/\w+\.py changed after nnlib was imported; start the .*\)", line)
     assert entries(tmp_path) == kept
+
+
+def test_hidden_files_beside_the_code_are_none_of_it(changing):
+    before = source._times()
+    changing.with_name(".#layers.py").symlink_to("somebody@somewhere.1234")  # Emacs locks a file so
+    checkpoints = changing.with_name(".ipynb_checkpoints")
+    checkpoints.mkdir()
+    (checkpoints / "layers-checkpoint.py").write_bytes(CODE)
+    assert source._times() == before
 
 
 def test_code_that_changes_while_it_trains_keeps_nothing_from_then_on(tmp_path, changing, monkeypatch):
@@ -462,11 +491,12 @@ def test_a_system_that_does_not_know_its_cores_has_one(monkeypatch):
 
 
 @pytest.mark.parametrize("epochs", [0, 1])
-def test_data_that_is_changed_in_place_is_not_kept_under_what_it_was(epochs, tmp_path):
+@pytest.mark.parametrize("change", [lambda X: X.sub_(X.mean()), lambda X: numpy.negative(X.numpy(), out=X.numpy())])
+def test_data_that_is_changed_in_place_is_not_kept_under_what_it_was(epochs, change, tmp_path):
     X, Y = problem(8)
     data, settings = TrainingData((X, Y), (X.clone(), Y), [6, 3]), Settings(layers_dims=(6, 3), epochs=1, batch_size=4)
     dict(train_configurations(data, {1: settings.replace(epochs=epochs)}, [0], store=Store(tmp_path)))
-    X.sub_(X.mean())
+    change(X)
     with pytest.raises(InputError, match=r"^X, Y: expected to be as they were given, got changed in place"):
         dict(train_configurations(data, {1: settings}, [1], store=Store(tmp_path)))
 

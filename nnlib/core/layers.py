@@ -15,7 +15,8 @@ of A. Ng's course; docs/backprop.md derives them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -272,16 +273,20 @@ def exact_batchnorm_backward(dA_norm: ArrayLike, A: ArrayLike, epsilon: float = 
     return (dA_norm - mean_gradient - A_norm * mean_product) / deviation
 
 
-ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Tensor]]] = {
-    "relu": (relu, relu_backward),
-    "sigmoid": (sigmoid, sigmoid_backward),
-    "softmax": (softmax, softmax_backward),
-}
+ACTIVATIONS: Mapping[str, tuple[Callable[..., Any], Callable[..., Tensor]]] = MappingProxyType(
+    {
+        "relu": (relu, relu_backward),
+        "sigmoid": (sigmoid, sigmoid_backward),
+        "softmax": (softmax, softmax_backward),
+    }
+)
 
-BATCHNORM_BACKWARD: dict[str, Callable[..., Tensor]] = {
-    "straight_through": straight_through_batchnorm_backward,
-    "exact": exact_batchnorm_backward,
-}
+BATCHNORM_BACKWARD: Mapping[str, Callable[..., Tensor]] = MappingProxyType(
+    {
+        "straight_through": straight_through_batchnorm_backward,
+        "exact": exact_batchnorm_backward,
+    }
+)
 
 
 def linear_activation_forward(

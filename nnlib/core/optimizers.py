@@ -8,6 +8,7 @@ of `Rates` and of `Settings`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 
@@ -50,7 +51,10 @@ class Optimizer(NamedTuple):
     needs: tuple[str, ...]
 
 
-OPTIMIZERS = {
-    "gradient_descent": Optimizer(gradient_descent, arrays=0, needs=()),
-    "momentum": Optimizer(momentum, arrays=1, needs=("momentum",)),
-}
+# Like every table that decides bits it is read-only: the store and Numba know the code, not what a program put in here.
+OPTIMIZERS = MappingProxyType(
+    {
+        "gradient_descent": Optimizer(gradient_descent, arrays=0, needs=()),
+        "momentum": Optimizer(momentum, arrays=1, needs=("momentum",)),
+    }
+)

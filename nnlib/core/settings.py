@@ -5,8 +5,9 @@ The defaults are what a textbook would take. Where a study chose otherwise, its 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import sqrt
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -17,23 +18,27 @@ from nnlib.records import Count, CountList, Float, NotNegativeInt, Record
 
 # The standard deviation of a layer's initial weights, from its fan-in and fan-out: K. He et al. (2015) for ReLU, by
 # fan-in or fan-out; X. Glorot and Y. Bengio (2010); Y. LeCun et al. (1998); three that the assignment's solutions use.
-INITIALIZATIONS: dict[str, Callable[[int, int], float]] = {
-    "he_fan_in": lambda fan_in, fan_out: sqrt(2 / fan_in),
-    "he_fan_out": lambda fan_in, fan_out: sqrt(2 / fan_out),
-    "xavier": lambda fan_in, fan_out: sqrt(2 / (fan_in + fan_out)),
-    "lecun": lambda fan_in, fan_out: sqrt(1 / fan_in),
-    "inverse_fan_in": lambda fan_in, fan_out: 1 / fan_in,
-    "inverse_fan_out": lambda fan_in, fan_out: 1 / fan_out,
-    "standard_normal": lambda fan_in, fan_out: 1.0,
-}
+INITIALIZATIONS: Mapping[str, Callable[[int, int], float]] = MappingProxyType(
+    {
+        "he_fan_in": lambda fan_in, fan_out: sqrt(2 / fan_in),
+        "he_fan_out": lambda fan_in, fan_out: sqrt(2 / fan_out),
+        "xavier": lambda fan_in, fan_out: sqrt(2 / (fan_in + fan_out)),
+        "lecun": lambda fan_in, fan_out: sqrt(1 / fan_in),
+        "inverse_fan_in": lambda fan_in, fan_out: 1 / fan_in,
+        "inverse_fan_out": lambda fan_in, fan_out: 1 / fan_out,
+        "standard_normal": lambda fan_in, fan_out: 1.0,
+    }
+)
 
 # What counts as progress of the quantity that is watched, from its value (a cost; of an accuracy its negative), the one
 # that it is held against, and the threshold.
-STOPPING_RULES: dict[str, Callable[[Any, Any, float], Any]] = {
-    "improvement": lambda value, best, threshold: value < best - threshold,
-    "change": lambda value, last, threshold: abs(value - last) > threshold,
-    "no_decline": lambda value, best, threshold: value <= best + threshold,
-}
+STOPPING_RULES: Mapping[str, Callable[[Any, Any, float], Any]] = MappingProxyType(
+    {
+        "improvement": lambda value, best, threshold: value < best - threshold,
+        "change": lambda value, last, threshold: abs(value - last) > threshold,
+        "no_decline": lambda value, best, threshold: value <= best + threshold,
+    }
+)
 
 # Networks may compute in float32, which ends at 3.4e38 and below 1e-38 is less exact, or 0.
 Positive = Annotated[Float, Field(ge=1e-37, le=1e38)]

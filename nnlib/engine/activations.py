@@ -6,7 +6,8 @@ They work on SIMD vectors, element by element. A new one is a pair here and its 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def sigmoid(number: Any) -> Pair:
 
 
 # Each is a function of the float type that it is compiled for.
-ACTIVATIONS: dict[str, Callable[[Any], Pair]] = {"relu": relu, "sigmoid": sigmoid}
+ACTIVATIONS: Mapping[str, Callable[[Any], Pair]] = MappingProxyType({"relu": relu, "sigmoid": sigmoid})
 
 
 def activation_forward(activation: Any, Z: Any) -> Any:

@@ -17,6 +17,7 @@ Initial weights and shuffles are those of the CPU engine; the products' last dig
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -33,16 +34,18 @@ from nnlib.engine.run import BY_PARAMETER, FUSED, HISTORY, OnEval, Run
 GATHER = 32
 # Of each activation the forward into a given tensor, and the backward in place, from A: the forms that write where they
 # are told to.
-ACTIVATIONS = {
-    "relu": (
-        lambda Z, out: torch.clamp_min(Z, 0, out=out),
-        lambda dA, A: torch.ops.aten.threshold_backward.grad_input(dA, A, 0, grad_input=dA),
-    ),
-    "sigmoid": (
-        lambda Z, out: torch.sigmoid(Z, out=out),
-        lambda dA, A: torch.ops.aten.sigmoid_backward.grad_input(dA, A, grad_input=dA),
-    ),
-}
+ACTIVATIONS = MappingProxyType(
+    {
+        "relu": (
+            lambda Z, out: torch.clamp_min(Z, 0, out=out),
+            lambda dA, A: torch.ops.aten.threshold_backward.grad_input(dA, A, 0, grad_input=dA),
+        ),
+        "sigmoid": (
+            lambda Z, out: torch.sigmoid(Z, out=out),
+            lambda dA, A: torch.ops.aten.sigmoid_backward.grad_input(dA, A, grad_input=dA),
+        ),
+    }
+)
 
 
 class Weights(NamedTuple):

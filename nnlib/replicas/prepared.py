@@ -27,6 +27,11 @@ class PreparedSet:
     layers_dims : of the networks that it is for
     like : a set whose precision it takes
 
+    Attributes
+    ----------
+    X, Y : tensors on the CPU
+    digest : SHA-256 of X and Y, their types and shapes
+
     Raises
     ------
     InputError
@@ -40,15 +45,18 @@ class PreparedSet:
         self.Y: Tensor = Y.to("cpu", precision)
         if self.X.dtype != X.dtype and not bool(self.X.isfinite().all()):
             raise InputError(f"X: expected numbers that {what(self.X)} can hold, got {X.abs().max():g}")
-        self._versions = self._now()
+        self.digest = self._sha256()
 
-    def _now(self) -> list[int]:
-        """How often each tensor was changed in place, which torch counts except in inference mode."""
-        return [0 if array.is_inference() else array._version for array in (self.X, self.Y)]
+    def _sha256(self) -> str:
+        found = hashlib.sha256()
+        for array in (self.X, self.Y):
+            found.update(f"{array.dtype} {tuple(array.shape)}".encode())
+            found.update(array.contiguous().numpy().data)
+        return found.hexdigest()
 
     def check_unchanged(self) -> None:
-        """Raise an InputError if a tensor is not as it was given: what was computed from it would not belong to it."""
-        if self._now() != self._versions:
+        """Raise an InputError if X or Y is not as it was given: what was computed from it would not belong to it."""
+        if self._sha256() != self.digest:
             raise InputError("X, Y: expected to be as they were given, got changed in place; give a copy (X.clone())")
 
     @property
@@ -56,19 +64,10 @@ class PreparedSet:
         return self.X.shape[1]
 
     @cached_property
-    def digest(self) -> str:
-        """SHA-256 of X and Y, their types and shapes."""
-        self.check_unchanged()
-        found = hashlib.sha256()
-        for array in (self.X, self.Y):
-            found.update(f"{array.dtype} {tuple(array.shape)}".encode())
-            found.update(array.cpu().contiguous().numpy().data)
-        return found.hexdigest()
-
-    @cached_property
     def csr(self) -> CSR:
         # Numba takes a quarter of a second to import; if all is in the store, nobody waits for it.
         from nnlib.engine.layout import to_csr
 
+        csr = to_csr(self.X, self.Y)
         self.check_unchanged()
-        return to_csr(self.X, self.Y)
+        return csr
