@@ -67,6 +67,8 @@ def _from_array(name: str, value: Any) -> Tensor:
     except (TypeError, ValueError, RuntimeError):
         kind = _numbers_in(array)
         end = f"; use {_array_of(name, value)}.astype({kind})" if kind else ""
+        if hasattr(value, "isna") and np.asarray(value.isna()).any():
+            end = f", some of them missing; use {variable_of(name)}.fillna(...)"
         raise InputError(f"{name}: expected an array of numbers, got {what(value)}{end}") from None
 
 

@@ -29,11 +29,17 @@ FIGURES = REPORTS / "figures"
 PLOTS = REPORTS / "plots"
 
 
+def study_files() -> list[Path]:
+    """The files of all studies, without the hidden ones that editors and file systems put beside them."""
+    return sorted(path for path in STUDIES.glob("*.yaml") if not path.name.startswith("."))
+
+
 def store_folder() -> Path:
     """The store of trained replicas: REPLICA_STORE in the environment, or data/replicas of this repository.
 
     A queued experiment runs in a copy below .dvc/tmp/exps, and shares the store of the repository around it.
     """
-    here = Path.cwd()
-    around = [folder for folder in here.parents if folder / ".dvc" / "tmp" / "exps" in here.parents]
-    return Path(os.environ.get("REPLICA_STORE") or (around[-1] if around else here) / STORE)
+    folder, here = os.environ.get("REPLICA_STORE") or STORE, Path.cwd()
+    around = [parent for parent in here.parents if parent / ".dvc" / "tmp" / "exps" in here.parents]
+    # A home directory is no folder of the repository.
+    return Path(folder) if folder.startswith("~") else (around[-1] if around else here) / folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import inspect
 import os
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import Any, cast
 
 from nnlib.errors import InputError
 from stages import parameters
+from stages.paths import PARAMETERS, study_files
 
 HERE = Path(__file__).parents[1]
 KEPT = "finished replicas are kept, `dvc repro` trains the others"
@@ -25,8 +27,8 @@ def run(main: Callable[..., Any]) -> None:
     """Run a stage's `main(params, *arguments)` as a program.
 
     What the user can mend ends it with one line on standard error and exit status 1, an interrupt with one line and
-    130. Anything else is a defect and keeps its traceback. A stage whose code is edited while it runs fails, so that
-    DVC does not record results of the old code as those of the new; one whose DVC ends, ends too.
+    130. Anything else is a defect and keeps its traceback. A stage whose code, parameters or studies are edited while
+    it runs fails, so that DVC does not record old results as those of the new files; one whose DVC ends, ends too.
     """
     name = Path(sys.argv[0]).stem
     # A letter that a terminal or a pipe lacks, λ on some Windows, is no reason to lose a run.
@@ -34,10 +36,17 @@ def run(main: Callable[..., Any]) -> None:
         cast(TextIOWrapper, stream).reconfigure(errors="replace")
     if "DVC_STAGE" in os.environ:
         threading.Thread(target=_end_with_dvc, daemon=True).start()
-    before = _sources()
     try:
-        main(parameters.load(), *sys.argv[1:])
-        if changed := sorted(_changed(before)):
+        inspect.signature(main).bind(None, *sys.argv[1:])
+    except TypeError as error:
+        sys.exit(f"{name}: {error}")
+    try:
+        before, studies, params = _sources(), _studies(), parameters.load()
+        main(params, *sys.argv[1:])
+        changed = sorted(_changed(before))
+        changed += sorted({path.as_posix() for path, _ in studies.items() ^ _studies().items()})
+        changed += [PARAMETERS.name] if parameters.load() != params else []
+        if changed:
             raise InputError(f"{', '.join(changed)} changed while the stage ran; run `dvc repro` again")
     except (InputError, OSError, MemoryError) as error:
         sys.exit(f"{name}: {error}")
@@ -48,7 +57,13 @@ def run(main: Callable[..., Any]) -> None:
 
 def _sources() -> dict[Path, bytes]:
     """Every source file and its contents."""
-    return {path: path.read_bytes() for folder in ("nnlib", "stages") for path in (HERE / folder).rglob("*.py")}
+    paths = [path for folder in ("nnlib", "stages") for path in (HERE / folder).rglob("*.py")]
+    return {path: path.read_bytes() for path in paths if path.is_file()}
+
+
+def _studies() -> dict[Path, bytes]:
+    """Every study's file and its contents."""
+    return {path: path.read_bytes() for path in study_files()}
 
 
 def _changed(before: dict[Path, bytes]) -> Iterator[str]:

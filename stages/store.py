@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nnlib import Seeds, Settings, Store
+from nnlib.errors import InputError
 from nnlib.evidence.study import Study
 from nnlib.replicas.store import Entry
 from stages import parameters
@@ -78,7 +79,12 @@ def megabytes(entries: list[Entry]) -> str:
 def parameter_sets(params: Parameters) -> Iterator[set[Key]]:
     """What each parameter set uses: the workspace's, and that of every branch, tag and experiment."""
     yield keys(params, load_study(), load_others())
-    for ref in git("for-each-ref", "--format=%(refname)", "refs/heads", "refs/tags", "refs/exps").split():
+    try:
+        refs = git("for-each-ref", "--format=%(refname)", "refs/heads", "refs/tags", "refs/exps").split()
+    except (subprocess.CalledProcessError, FileNotFoundError) as error:
+        said = getattr(error, "stderr", None) or str(error)
+        raise InputError(f"expected a clone of git, whose branches tell what is in use; {said.strip()}") from None
+    for ref in refs:
         try:
             paths = git("ls-tree", "--name-only", ref, f"{STUDIES.as_posix()}/").split()
             studies = {path: read_study(parse_yaml(git("show", f"{ref}:{path}"))) for path in paths if ".yaml" in path}

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from nnlib.errors import InputError
 from nnlib.evidence.study import Study
 from nnlib.records import explain
-from stages.paths import STUDIES, STUDY
+from stages.paths import STUDY, study_files
 from stages.yaml_files import read_yaml
 
 
@@ -41,4 +41,4 @@ def read_study(raw: Any) -> Study:
 
 def load_others() -> list[Study]:
     """All studies but the one of params.yaml, by key."""
-    return [load_study(path) for path in sorted(STUDIES.glob("*.yaml")) if path != STUDY]
+    return [load_study(path) for path in study_files() if path != STUDY]

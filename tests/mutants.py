@@ -42,7 +42,7 @@ TESTS = {
     "nnlib/source.py": "store",
     "nnlib/validation.py": "validation layers model training",
     "nnlib/core/seeds.py": "seeds",
-    "nnlib/core/settings.py": "validation records training model",
+    "nnlib/core/settings.py": "validation records training model store",
     "nnlib/core/optimizers.py": "model engine",
     "nnlib/core/layers.py": "layers model validation training engine",
     "nnlib/core/model.py": "model layers validation training",

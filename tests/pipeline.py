@@ -31,6 +31,9 @@ OTHERS = {"np-512-exact", "twin-32"}
 # Of every program that a test starts; `python` is the one that runs the tests.
 ENVIRONMENT = {
     "DVC_NO_ANALYTICS": "1",
+    # Whatever the user's own git does.
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
     "OMP_NUM_THREADS": "1",
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "PYTHONDONTWRITEBYTECODE": "1",
@@ -80,9 +83,6 @@ class Project:
         project.git("init", "-q", "-b", "main")
         project.git("config", "user.name", "test")
         project.git("config", "user.email", "test@localhost")
-        # Whatever the user's own git does.
-        project.git("config", "commit.gpgsign", "false")
-        project.git("config", "core.hooksPath", "/nonexistent")
         project.commit("start")
         return project
 

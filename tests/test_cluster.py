@@ -282,7 +282,9 @@ def test_a_scheduler_without_nnlib_is_one_line(tmp_path, no_code):
         here.close()
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1", "http://127.0.0.1:8786", "tcp://127.0.0.1:x"])
+@pytest.mark.parametrize(
+    "address", ["tcp://127.0.0.1", "http://127.0.0.1:8786", "tcp://127.0.0.1:x", "tls://127.0.0.1:8786"]
+)
 def test_what_is_no_address_is_named(address):
     with pytest.raises(InputError, match=f"^cluster: expected an address such as .*, got '{address}' "):
         train_replicas(TRAIN, VALIDATION, SETTINGS, [0], cluster=address)

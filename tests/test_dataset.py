@@ -155,7 +155,11 @@ def test_load_mnist_of_another_file_says_what_came(tmp_path):
         (lambda: dataset.one_hot(["cat", "dog"]), r"labels: expected an array of numbers, got \['cat', 'dog'\]$"),
         (lambda: dataset.one_hot(["3", "7"]), r"labels: .*use numpy\.array\(labels\)\.astype\(int\)"),
         (lambda: dataset.one_hot(np.array(["3", "7"], object)), r"labels: .*use labels\.astype\(int\)"),
-        (lambda: dataset.flatten(torch.zeros(3, 4)), r"images: expected \(m, height, width\), got \(3, 4\)"),
+        (lambda: dataset.one_hot([]), r"labels: expected \(m,\), none of them 0, got \(0,\)$"),
+        (
+            lambda: dataset.flatten(torch.zeros(3, 4)),
+            r"images: expected \(m, height, width\), got \(3, 4\); images\.T has",
+        ),
         (lambda: dataset.normalize([[[300]]]), "images: expected grey levels from 0 to 255, got 300 to 300"),
         (lambda: dataset.preprocess(TRAIN, OFFICIAL, pool="test"), "pool"),
         (lambda: dataset.preprocess(TRAIN, OFFICIAL, examples=101), "examples"),

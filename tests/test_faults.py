@@ -1,5 +1,6 @@
 """What goes wrong, and that no result is lost by it."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -128,6 +129,41 @@ def test_an_interrupt_says_what_is_kept_only_where_something_is(stage: str, monk
     assert ("replicas are kept" in told) == (stage in ("train", "chance", "reports"))
 
 
+@pytest.mark.parametrize(
+    ("edit", "named"),
+    [
+        (lambda: change("params.yaml", "\nepochs: 100", "\nepochs: 99"), "params.yaml"),
+        (lambda: change("data/studies/twin-32.yaml", "\n", "\n\n"), "data/studies/twin-32.yaml"),
+        (lambda: shutil.copy("data/studies/twin-32.yaml", "data/studies/new.yaml"), "data/studies/new.yaml"),
+        (lambda: Path("data/studies/twin-32.yaml").unlink(), "data/studies/twin-32.yaml"),
+        (lambda: change("params.yaml", "\n", "\n# a comment\n"), ""),
+        (lambda: Path("data/studies/.#study.yaml").symlink_to("somebody@somewhere.1234"), ""),
+    ],
+    ids=["parameter", "study", "new study", "no study", "comment", "hidden"],
+)
+def test_a_stage_whose_parameters_or_studies_are_edited_while_it_runs_fails(edit, named, tmp_path, monkeypatch):
+    """DVC would record the new values with what the old ones gave."""
+    shutil.copytree(REPOSITORY / "data/studies", tmp_path / "data/studies")
+    shutil.copy(REPOSITORY / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["stages/verdicts.py"])
+    ends = pytest.raises(SystemExit, match=f"^verdicts: {named} changed while the stage ran; run `dvc repro` again$")
+    with ends if named else contextlib.nullcontext():
+        program.run(lambda params: edit())
+
+
+def change(name: str, old: str, new: str) -> None:
+    text = Path(name).read_text(encoding="utf-8")
+    assert old in text
+    Path(name).write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_a_program_of_other_arguments_is_one_line(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["stages/train.py"])
+    with pytest.raises(SystemExit, match=r"^train: missing a required argument: 'name'$"):
+        program.run(lambda params, name: None)
+
+
 def test_an_interrupt_while_a_stage_imports_is_one_line_and_a_defect_keeps_its_traceback(tmp_path):
     (tmp_path / "stages").mkdir()
     shutil.copy(REPOSITORY / "stages/__init__.py", tmp_path / "stages")
@@ -150,12 +186,12 @@ def test_whoever_imports_the_stages_keeps_his_own_excepthook():
 
 def test_a_stage_ends_with_its_dvc(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
-    project.set(epochs=400, replicas=500)
+    project.set(epochs=40, replicas=5000)
     # By the usual python: a fork server's program has DVC nowhere above it.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     process = start(project, "dvc", "repro", "--single-item", "train@experiment-1", PATH=path)
     # A stage watches its DVC once it has begun.
-    while not list((project.folder / "data" / "replicas").rglob("00400.safetensors")):
+    while not list((project.folder / "data" / "replicas").rglob("00040.safetensors")):
         assert process.poll() is None
         time.sleep(0.05)
     children = psutil.Process(process.pid).children(recursive=True)

@@ -210,8 +210,9 @@ def test_what_lies_beside_an_entry_under_another_name_is_none(tmp_path, name):
 
 
 def test_a_store_needs_a_folder():
-    with pytest.raises(InputError, match=r"^store: expected a folder, got ''"):
-        Store("")
+    for folder in ("", None, b"replicas"):
+        with pytest.raises(InputError, match=f"^store: expected a folder, got {folder!r}"):
+            Store(folder)
     with pytest.raises(InputError, match=r"^store: expected a folder, got '~no-such-user/replicas' "):
         Store("~no-such-user/replicas")
 

@@ -389,6 +389,7 @@ NETWORK = nnlib.initialize_parameters([16, 3], dtype=torch.float64)
         (np.ma.masked_less(FLAT.numpy(), 0.5), ONE_HOT, "use X.filled(...)"),
         (FLAT.half().numpy(), ONE_HOT, "use X.astype('float32')"),
         (FLAT.numpy().astype(str), ONE_HOT, "use X.astype(float)"),
+        (pd.DataFrame(FLAT.numpy()).astype("Float64").replace(0.0, pd.NA), ONE_HOT, "use X.fillna(...)"),
         (pd.DataFrame(FLAT.numpy()).astype(object), ONE_HOT, "use X.astype(float)"),
         *[
             (whole, ONE_HOT, f"grey levels from 0 to 255 as {array} / 255, other whole numbers as {array} * 1.0")
@@ -441,6 +442,9 @@ def test_a_layer_s_transpose_is_refused_with_its_own_name():
     parameters = nnlib.initialize_parameters([16, 5, 3], dtype=torch.float64)
     parameters["W2"] = parameters["W2"].T
     with pytest.raises(nnlib.InputError, match=r"parameters: W2: .* got \(5, 3\); W2.T would fit$"):
+        nnlib.predict(FLAT, ONE_HOT, parameters)
+    parameters["b1"] = parameters["b1"][:, 0]
+    with pytest.raises(nnlib.InputError, match=r"parameters: b1: .* got \(5,\); b1\[:, None\] would fit$"):
         nnlib.predict(FLAT, ONE_HOT, parameters)
     parameters["W2"] = [["1"]]
     with pytest.raises(nnlib.InputError, match=r"parameters: W2: .*; use numpy\.array\(W2\)\.astype\(int\)"):

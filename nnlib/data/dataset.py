@@ -55,7 +55,8 @@ def flatten(images: ArrayLike) -> Tensor:
     """
     images = numbers("images", images)
     if images.ndim < 3:
-        raise InputError(f"images: expected (m, height, width), got {tuple(images.shape)}")
+        end = "; images.T has each image as a column" if images.ndim == 2 else ""
+        raise InputError(f"images: expected (m, height, width), got {tuple(images.shape)}{end}")
     return images.flatten(1).T.contiguous()
 
 
@@ -81,7 +82,7 @@ def numbers(name: str, values: ArrayLike, *axes: str) -> Tensor:
     if not values.numel() or (axes and values.ndim != len(axes)):
         empty = "" if values.numel() else ", none of them 0"
         expected = f"{axes}".replace("'", "") + empty if axes else "one or more numbers"
-        column = len(axes) == 1 and values.numel() == max(values.shape, default=0)
+        column = len(axes) == 1 and 0 < values.numel() == max(values.shape, default=0)
         end = f"; use numpy.ravel({name})" if column else ""
         raise InputError(f"{name}: expected {expected}, got {tuple(values.shape)}{end}")
     return values

@@ -78,7 +78,7 @@ def train_on_cluster(
     try:
         get_address_host_port(cluster.address)
         client = Client(cluster.address, timeout=ANSWER)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # a TypeError for tls:// without certificates
         raise InputError(
             f"cluster: expected an address such as tcp://scheduler:8786, got {cluster.address!r} ({error})"
         ) from None

@@ -27,6 +27,7 @@ from nnlib.core.settings import Settings
 from nnlib.data.files import load_metadata, load_tensors, save_tensors
 from nnlib.engine.run import Run
 from nnlib.errors import InputError
+from nnlib.records import what
 from nnlib.source import ChangedCodeError, code_digest
 
 # Entries of the first version may be of other code than they say.
@@ -54,12 +55,12 @@ class Store:
     Raises
     ------
     InputError
-        If the folder has no name.
+        If it is no folder's name.
     """
 
     def __init__(self, folder: str | Path, say: Callable[[str], object] = print) -> None:
-        if not str(folder):
-            raise InputError("store: expected a folder, got ''")
+        if not isinstance(folder, str | Path) or not str(folder):
+            raise InputError(f"store: expected a folder, got {what(folder)}")
         try:
             self.folder = Path(folder).expanduser() / VERSION
         except RuntimeError as error:  # there is no home directory for ~
