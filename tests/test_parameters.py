@@ -9,8 +9,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pipeline import REPOSITORY
 
+from nnlib import Settings
 from nnlib.errors import InputError
 from stages import parameters
+from stages.configurations import evaluated_rarely, explanations
+from stages.studies import load_study
 from stages.yaml_files import parse_yaml, read_yaml
 
 RAW = read_yaml(REPOSITORY / "params.yaml")
@@ -186,3 +189,23 @@ def test_a_stage_is_stale_by_every_parameter_that_all_its_runs_share(stage: str)
 @pytest.mark.parametrize("stage", ["download", "preprocess", "chance", "reports"])
 def test_a_stage_that_reads_the_images_is_stale_by_another_data_set(stage: str):
     assert "dataset" in read_yaml(REPOSITORY / "dvc.yaml")["stages"][stage]["params"]
+
+
+@pytest.mark.parametrize(
+    ("stopping", "every"),
+    [({}, 1200), ({"patience": 3}, 300), ({"eval_every": 5000}, 5000), ({"returns": "best"}, 100)],
+    ids=str,
+)
+def test_a_run_of_which_only_the_end_is_asked_for_is_evaluated_rarely_unless_that_could_change_the_end(stopping, every):
+    usual = Settings(layers_dims=[784, 10], stopping={"returns": "last"})
+    settings = usual.replace(stopping=usual.stopping.replace(**stopping))
+    expected = settings.replace(stopping=settings.stopping.replace(eval_every=every))
+    assert evaluated_rarely(settings) == expected
+
+
+def test_an_experiment_that_an_explanation_does_not_change_is_the_same_run_as_without_it():
+    params, study = parameters.load(REPOSITORY / "params.yaml"), load_study(REPOSITORY / "data/studies/study.yaml")
+    found = explanations(params, study)
+    for run, settings in study.configurations(params.common(), study.experiments).items():
+        same = found[f"whole-matrix/{run}"].identity() == settings.identity()
+        assert same == (settings.batchnorm == "none")
