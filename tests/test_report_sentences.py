@@ -33,7 +33,7 @@ WORDS = {"three": 3, "four": 4, "nine": 9, "ten": 10, "twenty": 20}
 TOKEN = re.compile(
     "|".join(rf"{re.escape(label)}(?=\W)" for label in LABELS.values())
     + r"|batch \d+, \d+ epochs, λ [\d.]+\b|\b(?:np|drop|twin|torch)-[\w-]+|\bW\d|(?<=\()[^()]+(?=\): [+−])"
-    + r"|(?<![\w.])[+−]?\d+(?:,\d{3})*(?:\.\d+)?(?: × 10[⁰¹²³⁴⁵⁶⁷⁸⁹]+)?"
+    + r"|[<>] \d+(?= %)|(?<![\w.])[+−]?\d+(?:,\d{3})*(?:\.\d+)?(?: × 10[⁰¹²³⁴⁵⁶⁷⁸⁹]+)?"
     + rf"|(?:\b(?:partly|not) )?\b(?:supported|equivalent|contradicted|undecided)|(?i:\b(?:{'|'.join(WORDS)}))\b"
 )
 tokens = TOKEN.findall
@@ -321,6 +321,9 @@ def agrees(token, value):
     """Whether a name is that name, or a number is that value at the digits that are printed."""
     if isinstance(value, str):
         return token == value
+    if token[0] in "<>":
+        bound = float(token[1:])
+        return 0 < value < bound if token[0] == "<" else bound < value < 100
     digits, _, power = token.replace(",", "").replace("−", "-").partition(" × 10")
     digits = str(WORDS.get(token.lower(), digits))
     if not re.fullmatch(r"[+-]?[\d.]+", digits):
