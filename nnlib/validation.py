@@ -112,7 +112,8 @@ def remedy(name: str, expected: Sequence[Any], shape: Sequence[int]) -> str:
     variable = variable_of(name)
     if len(shape) == 1:
         ways = {"X": "; one example is X[:, None]", "Y": "; labels go through nnlib.one_hot(Y)"}
-        return ways.get(variable, f"; {variable}[:, None] would fit" if _fits(expected, (*shape, 1)) else "")
+        biases = [*expected[1:]] == [1] and _fits(expected, (*shape, 1))
+        return ways.get(variable, f"; {variable}[:, None] would fit" if biases else "")
     if len(shape) == 2 and _fits(expected, shape[::-1]):
         return f"; {variable}.T would fit"
     if variable == "Y" and len(shape) == 2 and 1 in shape:
