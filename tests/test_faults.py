@@ -102,7 +102,7 @@ def test_killed_while_it_writes_nothing_half_is_left(stage: str, writes: str, fi
 
 def test_an_interrupt_ends_at_once_with_one_line(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
-    project.set(epochs=40, replicas=500)
+    project.set(epochs=40, replicas=300)
     process = start(project, "stages.train", "experiment-1")
     # Replicas are written as they end.
     while not list((project.folder / "data" / "replicas").rglob("00040.safetensors")):
@@ -169,8 +169,8 @@ def test_an_interrupt_while_a_stage_imports_is_one_line_and_a_defect_keeps_its_t
     shutil.copy(REPOSITORY / "stages/__init__.py", tmp_path / "stages")
     ended = {}
     for kind in ("KeyboardInterrupt", "ZeroDivisionError"):
-        (tmp_path / "stages" / "slow.py").write_text(f"raise {kind}")
-        command = [sys.executable, "-m", "stages.slow"]
+        (tmp_path / "stages" / f"{kind}.py").write_text(f"raise {kind}")
+        command = [sys.executable, "-m", f"stages.{kind}"]
         environment = os.environ | {"PYTHONPATH": ""}
         ended[kind] = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ended["KeyboardInterrupt"].stderr == "interrupted before it began\n"
@@ -186,7 +186,7 @@ def test_whoever_imports_the_stages_keeps_his_own_excepthook():
 
 def test_a_stage_ends_with_its_dvc(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
-    project.set(epochs=40, replicas=5000)
+    project.set(epochs=40, replicas=300)
     # By the usual python: a fork server's program has DVC nowhere above it.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     process = start(project, "dvc", "repro", "--single-item", "train@experiment-1", PATH=path)

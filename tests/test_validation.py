@@ -384,7 +384,6 @@ NETWORK = nnlib.initialize_parameters([16, 3], dtype=torch.float64)
         (FLAT[:, 0], ONE_HOT, "one example is X[:, None]"),
         (scipy.sparse.csr_matrix(FLAT.numpy()), ONE_HOT, "use X.toarray()"),
         (FLAT.to_sparse(), ONE_HOT, "use X.to_dense()"),
-        (torch.nested.nested_tensor(list(FLAT), layout=torch.jagged), ONE_HOT, "use torch.stack(X.unbind())"),
         (FLAT.half(), ONE_HOT, "use X.float()"),
         (np.ma.masked_less(FLAT.numpy(), 0.5), ONE_HOT, "use X.filled(...)"),
         (FLAT.half().numpy(), ONE_HOT, "use X.astype('float32')"),
@@ -431,6 +430,12 @@ def test_a_likely_mistake_is_refused_with_the_way_out(X, Y, way):
             assert str(error.value).startswith((f"{before}X: expected ", f"{before}Y: expected "))
             assert str(error.value).endswith(f"; {way}")
             assert "\n" not in str(error.value)
+
+
+def test_a_nested_tensor_is_refused_with_the_way_out():
+    nested = torch.nested.nested_tensor(list(FLAT), layout=torch.jagged)
+    with pytest.raises(nnlib.InputError, match=r"^X: expected one tensor, .*; use torch\.stack\(X\.unbind\(\)\)$"):
+        nnlib.predict(nested, ONE_HOT, NETWORK)
 
 
 @pytest.mark.parametrize(("name", "features", "shape"), [("A", 4, (20, 2, 2)), ("X", 5, (20, 2, 2)), ("X", 1, ())])
