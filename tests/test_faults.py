@@ -215,28 +215,26 @@ def test_an_interrupted_pipeline_goes_on_with_the_stage_that_was_not_finished(fi
     assert stages_that_ran(project.dvc("repro", *targets, **UNCOUNTED).stdout) == [killed]
 
 
-@pytest.mark.parametrize(
-    ("name", "damage"),
-    [
-        ("data/raw/train-images-idx3-ubyte", "truncated"),
-        (DATASET, "swapped"),
-        (MODEL, "truncated"),
-        (MODEL, "gone"),
-        ("reports/verdicts/study/claims.csv", "swapped"),
-    ],
-)
-def test_a_damaged_file_is_made_again(name: str, damage: str, finished: Project, tmp_path: Path):
+DAMAGED = {
+    "data/raw/train-images-idx3-ubyte": "truncated",
+    DATASET: "swapped",
+    MODEL: "truncated",
+    "data/models/experiment-1.safetensors": "gone",
+    "reports/verdicts/study/claims.csv": "swapped",
+}
+
+
+def test_damaged_files_are_made_again(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "copy")
-    before = project.results() | {name: (project.folder / name).read_bytes()}
-    path = project.folder / name
-    content = path.read_bytes()
-    # A name of its own: files of the workspace may be links into DVC's cache.
-    path.unlink()
-    if damage != "gone":
-        path.write_bytes(content[: len(content) // 2] if damage == "truncated" else content[::-1])
+    before = project.results() | {name: (project.folder / name).read_bytes() for name in DAMAGED}
+    for name, damage in DAMAGED.items():
+        # A name of its own: files of the workspace may be links into DVC's cache.
+        path, content = project.folder / name, before[name]
+        path.unlink()
+        if damage != "gone":
+            path.write_bytes(content[: len(content) // 2] if damage == "truncated" else content[::-1])
     project.dvc("repro", **UNCOUNTED)
-    assert path.read_bytes() == before[name]
-    assert project.results() == {key: before[key] for key in project.results()}
+    assert project.results() | {name: (project.folder / name).read_bytes() for name in DAMAGED} == before
 
 
 def test_a_damaged_model_is_named_by_the_stage_that_reads_it(finished: Project, tmp_path: Path):
