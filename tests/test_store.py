@@ -345,6 +345,12 @@ def test_everything_else_is(old, new):
     assert digest({"b": CODE}) != digest({"a": CODE})
 
 
+def test_other_versions_are_refused():
+    source.check_versions(source.versions())
+    with pytest.raises(InputError, match=r"^versions: expected \{'nnlib': 'other'\}, got \{'nnlib': "):
+        source.check_versions({"nnlib": "other"})
+
+
 @pytest.fixture
 def changing(tmp_path, monkeypatch):
     """A file of those that decide bits, as it was when nnlib was imported."""
@@ -501,6 +507,13 @@ def test_data_that_is_changed_in_place_is_not_kept_under_what_it_was(epochs, cha
     change(X)
     with pytest.raises(InputError, match=r"^X, Y: expected to be as they were given, got changed in place"):
         dict(train_configurations(data, {1: settings}, [1], store=Store(tmp_path)))
+
+
+def test_a_validation_set_takes_the_training_sets_precision():
+    (X, Y), settings = problem(8), Settings(layers_dims=(6, 3), epochs=1, batch_size=4)
+    X = X.float()
+    one, other = (train_replicas((X, Y), (those, Y), settings, [0]) for those in (X, X.double()))
+    assert one == other
 
 
 def test_a_stored_run_has_its_parameters_in_the_order_of_the_layers(tmp_path):
