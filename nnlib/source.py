@@ -31,9 +31,10 @@ def _times() -> dict[str, tuple[int, ...]]:
     return {name.as_posix(): (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for name, stat in code.items()}
 
 
-# nnlib imports this module first. As long as no file changes, what is imported later is of the same code.
-TIMES = _times()
-SOURCES = {name: (HERE / name).read_bytes() for name in TIMES}
+# nnlib imports this module first. As long as no file changes, what is imported later is of the same code. What was read
+# first stays when this module is reloaded, since the others are not.
+TIMES: dict[str, tuple[int, ...]] = globals().get("TIMES") or _times()
+SOURCES: dict[str, bytes] = globals().get("SOURCES") or {name: (HERE / name).read_bytes() for name in TIMES}
 
 
 @cache

@@ -43,11 +43,14 @@ def explanations(params: Parameters, study: Study) -> dict[str, Settings]:
 def evaluated_rarely(settings: Settings) -> Settings:
     """For runs of which only the last networks are asked for, since an evaluation costs as much as many steps.
 
-    No rarer than the stopping rule can end a run, and as often as ever where the best parameters are returned.
+    By the rule "change" only a network that no longer changes ends early; ended later, it is the same. By any other
+    rule, and where the best parameters are returned, all evaluations count.
     """
     stopping = settings.stopping
+    if stopping.rule != "change" or stopping.returns == "best":
+        return settings
     every = max(stopping.eval_every, min(RARELY, stopping.eval_every * stopping.patience))
-    return settings if stopping.returns == "best" else settings.replace(stopping=stopping.replace(eval_every=every))
+    return settings.replace(stopping=stopping.replace(eval_every=every))
 
 
 def asked(params: Parameters, study: Study, name: str) -> dict[str, Settings]:

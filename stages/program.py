@@ -45,7 +45,8 @@ def run(main: Callable[..., Any]) -> None:
         main(params, *sys.argv[1:])
         changed = sorted(_changed(before))
         changed += sorted({path.as_posix() for path, _ in studies.items() ^ _studies().items()})
-        changed += [PARAMETERS.name] if parameters.load() != params else []
+        # Threads change how long training takes, not what comes of it.
+        changed += [PARAMETERS.name] if parameters.load().replace(threads=params.threads) != params else []
         if changed:
             raise InputError(f"{', '.join(changed)} changed while the stage ran; run `dvc repro` again")
     except (InputError, OSError, MemoryError) as error:

@@ -137,9 +137,10 @@ def test_an_interrupt_says_what_is_kept_only_where_something_is(stage: str, monk
         (lambda: shutil.copy("data/studies/twin-32.yaml", "data/studies/new.yaml"), "data/studies/new.yaml"),
         (lambda: Path("data/studies/twin-32.yaml").unlink(), "data/studies/twin-32.yaml"),
         (lambda: change("params.yaml", "\n", "\n# a comment\n"), ""),
+        (lambda: change("params.yaml", "\nthreads: auto", "\nthreads: 1"), ""),
         (lambda: Path("data/studies/.#study.yaml").symlink_to("somebody@somewhere.1234"), ""),
     ],
-    ids=["parameter", "study", "new study", "no study", "comment", "hidden"],
+    ids=["parameter", "study", "new study", "no study", "comment", "threads", "hidden"],
 )
 def test_a_stage_whose_parameters_or_studies_are_edited_while_it_runs_fails(edit, named, tmp_path, monkeypatch):
     """DVC would record the new values with what the old ones gave."""

@@ -193,11 +193,18 @@ def test_a_stage_that_reads_the_images_is_stale_by_another_data_set(stage: str):
 
 @pytest.mark.parametrize(
     ("stopping", "every"),
-    [({}, 1200), ({"patience": 3}, 300), ({"eval_every": 5000}, 5000), ({"returns": "best"}, 100)],
+    [
+        ({}, 1200),
+        ({"patience": 3}, 300),
+        ({"eval_every": 5000}, 5000),
+        ({"returns": "best"}, 100),
+        ({"rule": "improvement"}, 100),
+        ({"rule": "no_decline"}, 100),
+    ],
     ids=str,
 )
 def test_a_run_of_which_only_the_end_is_asked_for_is_evaluated_rarely_unless_that_could_change_the_end(stopping, every):
-    usual = Settings(layers_dims=[784, 10], stopping={"returns": "last"})
+    usual = Settings(layers_dims=[784, 10], stopping={"rule": "change", "returns": "last"})
     settings = usual.replace(stopping=usual.stopping.replace(**stopping))
     expected = settings.replace(stopping=settings.stopping.replace(eval_every=every))
     assert evaluated_rarely(settings) == expected

@@ -409,6 +409,11 @@ def test_code_that_changed_after_it_was_imported_reads_and_writes_no_store(tmp_p
     assert entries(tmp_path) == kept
 
 
+def test_a_reloaded_module_remembers_what_was_imported(tmp_path, quick_python):
+    program = "import importlib\nfrom nnlib import source\nsource.TIMES['old'] = ()\nimportlib.reload(source)\n"
+    assert run_program(tmp_path, f"{program}print(source.changed_files())").stdout == "['old']\n"
+
+
 def test_hidden_files_beside_the_code_are_none_of_it(changing):
     before = source._times()
     changing.with_name(".#layers.py").symlink_to("somebody@somewhere.1234")  # Emacs locks a file so
