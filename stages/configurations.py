@@ -43,8 +43,8 @@ def explanations(params: Parameters, study: Study) -> dict[str, Settings]:
 def evaluated_rarely(settings: Settings) -> Settings:
     """For runs of which only the last networks are asked for, since an evaluation costs as much as many steps.
 
-    By the rule "change" only a network that no longer changes ends early; ended later, it is the same. By any other
-    rule, and where the best parameters are returned, all evaluations count.
+    By the rule "change" only a network whose cost no longer changes ends early; ended later, it is nearly the same. By
+    any other rule, and where the best parameters are returned, all evaluations count.
     """
     stopping = settings.stopping
     if stopping.rule != "change" or stopping.returns == "best":

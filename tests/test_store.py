@@ -351,21 +351,6 @@ def test_other_versions_are_refused():
         source.check_versions({"nnlib": "other"})
 
 
-@pytest.fixture
-def changing(tmp_path, monkeypatch):
-    """A file of those that decide bits, as it was when nnlib was imported."""
-    file = tmp_path / "code" / "core" / "layers.py"
-    file.parent.mkdir(parents=True)
-    file.write_bytes(CODE)
-    monkeypatch.setattr(source, "HERE", tmp_path / "code")
-    monkeypatch.setattr(source, "TIMES", source._times())
-    return file
-
-
-def change(file):
-    file.write_bytes(CODE.replace(b"-x", b"+x"))
-
-
 TABLES = [
     optimizers.OPTIMIZERS,
     settings.INITIALIZATIONS,
@@ -381,6 +366,21 @@ TABLES = [
 def test_a_program_cannot_change_what_decides_bits_but_in_the_code(table):
     with pytest.raises(TypeError):
         table["relu"] = None
+
+
+@pytest.fixture
+def changing(tmp_path, monkeypatch):
+    """A file of those that decide bits, as it was when nnlib was imported."""
+    file = tmp_path / "code" / "core" / "layers.py"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(CODE)
+    monkeypatch.setattr(source, "HERE", tmp_path / "code")
+    monkeypatch.setattr(source, "TIMES", source._times())
+    return file
+
+
+def change(file):
+    file.write_bytes(CODE.replace(b"-x", b"+x"))
 
 
 def change_and_undo(file):
